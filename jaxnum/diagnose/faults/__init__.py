@@ -1,0 +1,1 @@
+"""Libraries of known mistakes, as data and small functions."""

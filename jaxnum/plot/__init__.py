@@ -1,0 +1,24 @@
+"""Figures and animations; the only place that imports matplotlib."""
+
+from jaxnum.plot.jupiter import magnetosphere
+from jaxnum.plot.networks import decision_surface, fan, outcomes, training
+from jaxnum.plot.optimize import learning_rate_map, paths, race
+from jaxnum.plot.schrodinger import animate_packet, packet, phase_packet, phase_strip, save_animation
+from jaxnum.plot.signals import smoothed
+
+__all__ = [
+    "animate_packet",
+    "decision_surface",
+    "fan",
+    "learning_rate_map",
+    "magnetosphere",
+    "outcomes",
+    "packet",
+    "paths",
+    "phase_packet",
+    "phase_strip",
+    "race",
+    "save_animation",
+    "smoothed",
+    "training",
+]

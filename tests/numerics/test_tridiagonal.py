@@ -1,0 +1,142 @@
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxnum.numerics import tridiagonal
+
+SIZES = (1, 2, 3, 5, 10, 50, 2048)
+DTYPES = (np.float32, np.float64, np.complex64, np.complex128)
+
+
+def random_system(rng, n, dtype):
+    """A matrix without any favor done to it, and a right-hand side."""
+    parts = rng.normal(size=(2, 4, n))
+    values = parts[0] + 1j * parts[1] if np.issubdtype(dtype, np.complexfloating) else parts[0]
+    bands, b = values[:3].astype(dtype), values[3].astype(dtype)
+    bands[0, 0] = bands[2, -1] = 0
+    return bands, b
+
+
+def dense(bands, cyclic=False):
+    n = bands.shape[1]
+    a = np.diag(bands[1]) + np.diag(bands[0, 1:], -1) + np.diag(bands[2, :-1], 1)
+    if cyclic:
+        a[0, n - 1], a[n - 1, 0] = bands[0, 0], bands[2, -1]
+    return a
+
+
+def ratio(bands, x, b, cyclic=False):
+    """LAPACK's test ratio |b - Ax| / (|A| |x| eps) in the 1-norm: below 30 for a stable solver."""
+    low, middle, high = np.asarray(bands, complex)
+    x, b = np.asarray(x, complex), np.asarray(b, complex)
+    before, after = np.roll(x, 1), np.roll(x, -1)
+    if not cyclic:
+        before[0] = after[-1] = 0
+    residual = np.abs(b - (low * before + middle * x + high * after)).sum()
+    columns = np.abs(np.roll(low, -1)) + np.abs(middle) + np.abs(np.roll(high, 1))
+    return residual / (columns.max() * np.abs(x).sum() * np.finfo(bands.dtype).eps)
+
+
+@partial(jax.jit, static_argnames="cyclic")  # all sizes in one compilation
+def solve_all(systems, dominant, cyclic=False):
+    pivoted = [tridiagonal.solve(*system, cyclic=cyclic) for system in systems]
+    factored = [tridiagonal.solve_factored(tridiagonal.factor(m, cyclic=cyclic), b) for m, b in dominant]
+    return pivoted, factored
+
+
+def dominated(bands):
+    """The matrix with a diagonal that needs no pivoting."""
+    bands = bands.copy()
+    bands[1] += 3 * np.sign(bands[1].real)
+    return bands
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_residual_is_that_of_a_stable_solver(dtype, rng):
+    systems = [random_system(rng, n, dtype) for n in SIZES]
+    dominant = [(dominated(bands), b) for bands, b in systems]
+    for given, found in zip((systems, dominant), solve_all(systems, dominant), strict=True):
+        for n, (bands, b), x in zip(SIZES, given, found, strict=True):
+            assert x.dtype == dtype
+            assert ratio(bands, x, b) < 30, (n, ratio(bands, x, b))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.complex128])
+def test_cyclic_systems(dtype, rng):
+    systems = [random_system(rng, n, dtype) for n in (3, 5, 50)]
+    for bands, _ in systems:
+        bands[0, 0], bands[2, -1] = 0.7, -0.4
+    dominant = [(dominated(bands), b) for bands, b in systems]
+    for found in solve_all(dominant, dominant, cyclic=True):
+        for (bands, b), x in zip(dominant, found, strict=True):
+            assert ratio(bands, x, b, cyclic=True) < 30, (bands.shape, ratio(bands, x, b, cyclic=True))
+
+
+def test_product_transpose_and_outer_are_those_of_the_matrix(rng):
+    bands, x = random_system(rng, 7, np.complex128)
+    y = x[::-1].copy()
+    for cyclic in (False, True):
+        if cyclic:
+            bands[0, 0], bands[2, -1] = 0.7j, -0.4
+        a = dense(bands, cyclic)
+        np.testing.assert_array_equal(tridiagonal.to_dense(jnp.asarray(bands), cyclic=cyclic), a)
+        np.testing.assert_allclose(tridiagonal.matvec(bands, x, cyclic=cyclic), a @ x, rtol=1e-14)
+        flipped = tridiagonal.to_dense(tridiagonal.transpose(jnp.asarray(bands)), cyclic=cyclic)
+        np.testing.assert_array_equal(flipped, a.T)
+        gradient = tridiagonal.outer(jnp.asarray(y), jnp.asarray(x), cyclic=cyclic)
+        want = jax.grad(lambda b, c=cyclic: y @ tridiagonal.matvec(b, x, cyclic=c), holomorphic=True)(
+            jnp.asarray(bands)
+        )
+        np.testing.assert_allclose(gradient, want, rtol=1e-14, atol=1e-15)
+
+
+@pytest.mark.parametrize("cyclic", [False, True])
+def test_derivatives_are_those_of_the_inverse(cyclic, rng):
+    bands, b = random_system(rng, 6, np.float64)
+    bands[1] += 4
+    if cyclic:
+        bands[0, 0], bands[2, -1] = 0.5, 0.3
+    bands, b, direction = jnp.asarray(bands), jnp.asarray(b), jnp.asarray(rng.normal(size=(3, 6)))
+
+    @jax.jit
+    def pivoted(bands, b):
+        return jnp.sum(tridiagonal.solve(bands, b, cyclic=cyclic) ** 3)
+
+    @jax.jit
+    def factored(bands, b):
+        return jnp.sum(tridiagonal.solve_factored(tridiagonal.factor(bands, cyclic=cyclic), b) ** 3)
+
+    h = 1e-6
+    central = (pivoted(bands + h * direction, b) - pivoted(bands - h * direction, b)) / (2 * h)
+    for fn in (pivoted, factored):
+        reverse = jax.jit(jax.grad(fn, (0, 1)))(bands, b)
+        forward = jax.jit(lambda m, d, fn=fn: jax.jvp(lambda m: fn(m, b), (m,), (d,))[1])(bands, direction)
+        np.testing.assert_allclose(forward, jnp.sum(reverse[0] * direction), rtol=1e-10)
+        np.testing.assert_allclose(forward, central, rtol=1e-6)
+    np.testing.assert_allclose(reverse[1], jax.jit(jax.grad(pivoted, 1))(bands, b), rtol=1e-12)
+
+
+def test_the_library_branch_gives_the_loop_s_answer(rng):
+    # The branch for accelerators rebuilds the matrix from its factors; here it is run on the CPU by hand.
+    bands, b = random_system(rng, 9, np.complex128)
+    bands[1] += 4
+    factors = tridiagonal.factor(jnp.asarray(bands))
+    library = tridiagonal._library(factors.multipliers, factors.pivots, factors.uppers, jnp.asarray(b))
+    np.testing.assert_allclose(library, tridiagonal.solve_factored(factors, jnp.asarray(b)), rtol=1e-13)
+
+
+def test_a_batch_is_its_members(rng):
+    systems = [random_system(rng, 8, np.complex128) for _ in range(3)]
+    bands = jnp.stack([jnp.asarray(dominated(s[0])) for s in systems])
+    b = jnp.stack([jnp.asarray(s[1]) for s in systems])
+    together = jax.vmap(lambda m, v: tridiagonal.solve_factored(tridiagonal.factor(m), v))(bands, b)
+    for i in range(3):
+        np.testing.assert_allclose(together[i], tridiagonal.solve(bands[i], b[i]), rtol=1e-12)
+
+
+def test_a_singular_matrix_is_not_solved_silently():
+    bands = jnp.zeros((3, 4)).at[1].set(jnp.array([1.0, 0.0, 1.0, 1.0]))
+    assert not np.isfinite(tridiagonal.solve(bands, jnp.ones(4))).all()
