@@ -25,12 +25,23 @@ def free_packet(
     center: ArrayLike = 0.0,
     sigma: ArrayLike = 1.0,
     momentum: ArrayLike = 0.0,
+    chirp: ArrayLike = 0.0,
     mass: ArrayLike = 1.0,
     hbar: ArrayLike = 1.0,
 ) -> Array:
-    """Return the free Gaussian packet that starts as `gaussian_packet` at t = 0.
+    """Return the free Gaussian packet that starts as `gaussian_packet` at t = 0, or one that was focused or spread.
 
-    Its center moves at ħk₀/m and its width grows as σ (1 + (ħt/2mσ²)²)^½; |ψ|² has a single peak at all times.
+    Its center moves at ħk₀/m and its width grows as σ (1 + (ħ(t + c)/2mσ²)²)^½; |ψ|² has a single peak at all times.
+
+    Args:
+        x: Positions.
+        t: Time.
+        center: Mean position at t = 0.
+        sigma: Standard deviation of |ψ|² where it is smallest: at t = 0 without a chirp.
+        momentum: Mean wave number k₀.
+        chirp: Time c for which the packet has been spreading at t = 0; with a negative one it contracts until t = -c.
+        mass: Particle mass.
+        hbar: Reduced Planck constant.
 
     Example:
         >>> import jax.numpy as jnp
@@ -38,10 +49,18 @@ def free_packet(
         >>> print(f"{abs(exact.free_packet(jnp.array([1.0]), 1.0, momentum=1.0)[0]) ** 2:.4f}")
         0.3568
     """
-    x, center, sigma, momentum, mass, hbar, t = _reals(
-        x, center=center, sigma=sigma, momentum=momentum, mass=mass, hbar=hbar, t=t, positive=("sigma", "mass", "hbar")
+    x, center, sigma, momentum, chirp, mass, hbar, t = _reals(
+        x,
+        center=center,
+        sigma=sigma,
+        momentum=momentum,
+        chirp=chirp,
+        mass=mass,
+        hbar=hbar,
+        t=t,
+        positive=("sigma", "mass", "hbar"),
     )
-    packet, _, _ = _free(x, t, center, sigma, momentum, mass, hbar)
+    packet, _, _ = _free(x, t, center, sigma, momentum, mass, hbar, chirp)
     return packet
 
 
@@ -67,7 +86,8 @@ def coherent_state(
         >>> print(abs(once + again) < 1e-14)
         [ True]
     """
-    check_positive("frequency", frequency)
+    for name, value in {"frequency": frequency, "mass": mass, "hbar": hbar}.items():
+        check_positive(name, value)
     sigma = (hbar / (2 * mass * frequency)) ** 0.5
     return squeezed_state(
         x, t, center=center, sigma=sigma, momentum=momentum, frequency=frequency, mass=mass, hbar=hbar
@@ -176,7 +196,7 @@ def poschl_teller_packet(
     if depth not in (1, 2):
         refuse("depth", "be 1 or 2", f"is {depth!r}")
     one = jnp.ones_like(sigma)
-    packet, q, dq = _free(x, t, center, sigma, momentum, one, one)
+    packet, q, dq = _free(x, t, center, sigma, momentum, one, one, jnp.zeros_like(sigma))
     tanh = jnp.tanh(x)
     variance = 1 / (4 * sigma**2)
     second = momentum**2 + variance
@@ -263,7 +283,12 @@ def box_mode_phase(
     """
     mode = as_count("mode", mode)
     check_grid(grid)
-    check_positive("dt", dt)
+    if mode > grid.num_points - 2:
+        refuse("mode", f"be at most {grid.num_points - 2}, the number of points between the walls", f"is {mode}")
+    if not isinstance(method, Cayley):
+        refuse("method", "be a `Cayley(time_order, space_order)`", f"is {method!r}")
+    for name, value in {"dt": dt, "mass": mass, "hbar": hbar}.items():
+        check_positive(name, value)
     angle = jnp.pi * mode / (grid.num_points - 1)
     symbol = 2 * jnp.sin(jnp.asarray(angle) / 2) ** 2  # 1 - cos without its cancellation
     energy = hbar**2 / (mass * grid.dx**2) * (symbol if method.space_order == 2 else symbol / (1 - symbol / 6))
@@ -289,9 +314,9 @@ def _log_cosh(x: Array) -> Array:
     return jnp.logaddexp(x, -x) - float(np.log(2))
 
 
-def _free(x, t, center, sigma, momentum, mass, hbar) -> tuple[Array, Array, Array]:
+def _free(x, t, center, sigma, momentum, mass, hbar, chirp) -> tuple[Array, Array, Array]:
     """Return a free packet φ with q = φ'/φ and q'."""
-    rate = hbar * t / (2 * mass * sigma**2)
+    rate = hbar * (t + chirp) / (2 * mass * sigma**2)
     complex_sigma = jax.lax.complex(sigma, sigma * rate)
     dtype = complex_sigma.dtype
     moved = (x - center - hbar * momentum / mass * t).astype(dtype)
