@@ -1,11 +1,12 @@
 """jaxnum: differentiable scientific numerics on JAX, and a diagnosis for numerics that will not behave."""
 
-from jaxnum import diagnose, jupiter, networks, optimize, regression, schrodinger, signals
+from jaxnum import diagnose, ensemble, jupiter, networks, optimize, regression, schrodinger, signals
 from jaxnum._precision import PrecisionError, PrecisionWarning, enable_x64
 from jaxnum._solution import History, Solution, SolveError, load, load_metadata
 from jaxnum._status import Status
 from jaxnum._store import StoreError
 from jaxnum.diagnose.report import Diagnosis, Finding
+from jaxnum.numerics.lift import LiftError, lift
 
 __version__ = "0.1.0"
 
@@ -13,6 +14,7 @@ __all__ = [
     "Diagnosis",
     "Finding",
     "History",
+    "LiftError",
     "PrecisionError",
     "PrecisionWarning",
     "Solution",
@@ -21,7 +23,9 @@ __all__ = [
     "StoreError",
     "diagnose",
     "enable_x64",
+    "ensemble",
     "jupiter",
+    "lift",
     "load",
     "load_metadata",
     "networks",

@@ -2,14 +2,14 @@
 
 import html
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 
-from jaxnum import _store
+from jaxnum import _folder, _store, _xarray
 from jaxnum._status import Status
 from jaxnum._typing import is_traced
 
@@ -95,6 +95,7 @@ class Solution:
             docstring of the function that solved.
         num_steps: Steps taken.
         status: How the solve ended, computed from the values.
+        axes: Names of the leading axes of every array in a sweep of many solves; empty for a single one.
     """
 
     value: Any
@@ -102,6 +103,7 @@ class Solution:
     residual: Any
     num_steps: Any
     status: Status
+    axes: tuple[str, ...] = field(default=(), metadata={"static": True})
 
     @property
     def ok(self) -> bool:
@@ -135,7 +137,22 @@ class Solution:
         """
         tree = {"value": self.value, "history": dict(self.history.items())}
         tree |= {"residual": self.residual, "num_steps": self.num_steps, "status": self.status.code}
+        if self.axes:
+            tree["axes"] = {name: None for name in self.axes}
         return _store.save(path, tree, kind="solution", configuration=configuration)
+
+    def to_xarray(self) -> Any:
+        """Return all arrays as one `xarray.Dataset`, with the axes of a sweep as named dimensions.
+
+        Returns:
+            Dataset with `value`, `residual`, `num_steps`, `status` (codes; the attribute `flag_meanings` holds their
+            names) and the rows of the history. Complex arrays stay complex; netCDF holds them with
+            `to_netcdf(path, engine="netcdf4", auto_complex=True)`.
+
+        Raises:
+            ImportError: If xarray is not installed.
+        """
+        return _xarray.dataset(self)
 
     def _steps(self) -> int:
         return int(np.max(np.asarray(self.num_steps)))
@@ -161,19 +178,20 @@ class Solution:
 
 
 def load(path: str | Path) -> Solution:
-    """Read a solution written by `Solution.save`; its arrays are NumPy's.
+    """Read a solution written by `Solution.save`, or a sweep written by `ensemble.sweep`; its arrays are NumPy's.
 
     A pytree value comes back as nested dicts, lists and arrays: classes named in a file are never instantiated.
 
     Args:
-        path: File written by `Solution.save`.
+        path: File written by `Solution.save`, or folder of a finished sweep.
 
     Returns:
-        Solution with NumPy arrays.
+        Solution with NumPy arrays; for a sweep `axes` names their leading axes, and `history.parameters` holds what
+        stands along them.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        jaxnum.StoreError: If the file is damaged, hostile or from a newer jaxnum.
+        jaxnum.StoreError: If the file is damaged, hostile or from a newer jaxnum, or members of the sweep are missing.
 
     Example:
         >>> import jax.numpy as jnp, optax, tempfile, pathlib, jaxnum
@@ -182,17 +200,41 @@ def load(path: str | Path) -> Solution:
         >>> jaxnum.load(solution.save(path)).history.y.shape
         (4, 1)
     """
+    if _folder.is_folder(path):
+        return _load_sweep(path)
     tree, _ = _store.load(path, kind="solution")
+    axes = tree.pop("axes", {}) if isinstance(tree, dict) else {}
+    if not isinstance(axes, dict):
+        raise _store.StoreError(f"{path} is damaged: its axes have no names.")
+    return _from_tree(path, tree, tuple(axes))
+
+
+def _load_sweep(path: str | Path) -> Solution:
+    folder = _folder.look(path)
+    arrays, axes, shape = folder.read_all(), tuple(folder.manifest["axes"]), tuple(folder.manifest["shape"])
+    shaped = {name: array.reshape(shape + array.shape[1:]) for name, array in arrays.items()}
+    try:
+        tree = _store.rebuild(folder.manifest.get("structure"), shaped)
+    except (KeyError, RecursionError) as error:
+        raise _store.StoreError(f"{path} is damaged: its structure cannot be put together.") from error
+    if not isinstance(tree, dict) or not isinstance(tree.get("history"), dict):
+        raise _store.StoreError(f"{path} is damaged: it does not hold solutions.")
+    if folder.manifest.get("drawn") is not True:
+        tree["history"] = {"parameters": folder.parameters(), **tree["history"]}
+    return _from_tree(path, tree, axes)
+
+
+def _from_tree(path: Any, tree: Any, axes: tuple[str, ...]) -> Solution:
     if not isinstance(tree, dict) or set(tree) != {"value", "history", "residual", "num_steps", "status"}:
         raise _store.StoreError(f"{path} is damaged: it does not hold the five parts of a solution.")
     code, rows = np.asarray(tree["status"]), tree["history"]
-    if code.dtype.kind not in "iu" or not Status.knows(code):
+    if code.dtype.kind not in "iu" or code.ndim < len(axes) or not Status.knows(code):
         raise _store.StoreError(f"{path} is damaged or newer: it holds a status that is not known.")
     if not isinstance(rows, dict) or "self" in rows:
         raise _store.StoreError(f"{path} is damaged: its history has no names.")
     if any(np.asarray(tree[name]).dtype.kind not in "biuf" for name in ("residual", "num_steps")):
         raise _store.StoreError(f"{path} is damaged: its residual or number of steps is no number.")
-    return Solution(tree["value"], History(**rows), tree["residual"], tree["num_steps"], Status(tree["status"]))
+    return Solution(tree["value"], History(**rows), tree["residual"], tree["num_steps"], Status(tree["status"]), axes)
 
 
 def load_metadata(path: str | Path) -> dict:

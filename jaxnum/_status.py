@@ -46,6 +46,10 @@ _OUTCOMES = {
         "no solution can satisfy the conditions given",
         "change the boundary condition that is named",
     ),
+    "interrupted": (
+        "the run was interrupted from the keyboard",
+        "take it up again from what it returned",
+    ),
 }
 _NAMES = tuple(_OUTCOMES)
 
@@ -75,6 +79,7 @@ class Status:
     not_converged: ClassVar["Status"]
     ill_conditioned: ClassVar["Status"]
     infeasible: ClassVar["Status"]
+    interrupted: ClassVar["Status"]
 
     @staticmethod
     def first(*cases: tuple[ArrayLike, "Status"]) -> "Status":
@@ -89,6 +94,11 @@ class Status:
         """Tell whether all codes stand for an outcome."""
         codes = np.asarray(codes)
         return bool(((codes >= 0) & (codes < len(_NAMES))).all())
+
+    @staticmethod
+    def names() -> tuple[str, ...]:
+        """Return the names of all outcomes in the order of their codes."""
+        return _NAMES
 
     @property
     def name(self) -> str:

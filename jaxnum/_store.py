@@ -57,9 +57,27 @@ def load(path: str | Path, *, kind: str) -> tuple[Any, dict]:
     if meta.get("kind") != kind:
         raise StoreError(f"{path} holds {meta.get('kind')!r}, not {kind!r}.")
     try:
-        return _rebuild(meta["structure"], arrays), meta
+        return rebuild(meta["structure"], arrays), meta
     except (KeyError, RecursionError) as error:
         raise StoreError(f"{path} is damaged: its structure cannot be put together.") from error
+
+
+def layout(tree: Any) -> tuple[Any, list[str]]:
+    """Return the structure of a tree as JSON, and the name under which each of its leaves stands there, in order.
+
+    The leaves need shapes and dtypes only: nothing is computed and no memory is taken.
+    """
+    leaves, treedef = jax.tree.flatten(tree)
+    stand_ins = [np.broadcast_to(np.zeros((), x.dtype), x.shape) for x in leaves]
+    arrays: dict[str, np.ndarray] = {}
+    structure = _describe(jax.tree.unflatten(treedef, stand_ins), "", arrays)
+    names = {id(array): name for name, array in arrays.items()}
+    return structure, [names[id(x)] for x in stand_ins]
+
+
+def describe(tree: Any, arrays: dict[str, np.ndarray]) -> Any:
+    """Return the structure of a tree as JSON, and put its arrays under the names that stand there."""
+    return _describe(tree, "", arrays)
 
 
 def write(path: Path, arrays: dict[str, np.ndarray], meta: dict) -> None:
@@ -95,6 +113,7 @@ def write_atomically(path: Path, fill: Any) -> None:
             os.fsync(file.fileno())
         os.chmod(partial, 0o644 & ~_umask())  # mkstemp makes private files; results are as readable as any other
         os.replace(partial, path)
+        _settle(path.parent)
     finally:
         Path(partial).unlink(missing_ok=True)
 
@@ -107,6 +126,8 @@ def write_text(path: str | Path, text: str) -> None:
 def read(path: Path) -> tuple[dict[str, np.ndarray], dict]:
     """Read arrays and metadata, refusing whatever `write` would not have written."""
     try:
+        if path.exists() and not path.is_file():  # a pipe or a device could be read forever
+            raise StoreError(f"{path} is damaged or not a jaxnum file: it is no regular file.")
         with zipfile.ZipFile(path) as archive:
             members = archive.infolist()
             if any(m.compress_type != zipfile.ZIP_STORED for m in members):
@@ -177,7 +198,7 @@ def _describe(tree: Any, name: str, arrays: dict[str, np.ndarray]) -> Any:
     """Return the shape of the tree as JSON, and put its arrays under the names that stand there."""
     if tree is None:
         return None
-    if isinstance(tree, dict):
+    if hasattr(tree, "keys") and hasattr(tree, "items"):  # a dict, or a History, whose rows have an order
         if len({str(k) for k in tree}) < len(tree):
             raise ValueError(f"Argument `{name}` must have keys that differ as text to be saved, but has {list(tree)}.")
         return {"dict": {str(k): _describe(v, f"{name}.{k}".lstrip("."), arrays) for k, v in tree.items()}}
@@ -208,15 +229,16 @@ def _describe(tree: Any, name: str, arrays: dict[str, np.ndarray]) -> Any:
     return {"array": key}
 
 
-def _rebuild(structure: Any, arrays: dict[str, np.ndarray]) -> Any:
+def rebuild(structure: Any, arrays: dict[str, np.ndarray]) -> Any:
+    """Put a tree together again from its structure and its arrays; a KeyError says that they do not fit."""
     if structure is None:
         return None
     if isinstance(structure, dict) and len(structure) == 1:
         [(kind, content)] = structure.items()
         if kind == "dict" and isinstance(content, dict):
-            return {k: _rebuild(v, arrays) for k, v in content.items()}
+            return {k: rebuild(v, arrays) for k, v in content.items()}
         if kind == "list" and isinstance(content, list):
-            return [_rebuild(v, arrays) for v in content]
+            return [rebuild(v, arrays) for v in content]
         if kind == "array" and isinstance(content, str):
             array = arrays[content]
             return array[()] if array.ndim == 0 else array
@@ -243,6 +265,16 @@ def _device(tree: Any) -> str:
             device = next(iter(leaf.devices()))
             return f"{device.platform}: {device.device_kind}"
     return "host"
+
+
+def _settle(folder: Path) -> None:
+    """Flush the name of a new file to the disk as well; where folders cannot be flushed, the system does it later."""
+    with contextlib.suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
 
 
 def _umask() -> int:

@@ -7,7 +7,7 @@ PACKAGE = Path(jaxnum.__file__).parent
 
 # Lowest first: a file imports only from floors below its own.
 FLOORS = (
-    {"_checks", "_precision", "_progress", "_solution", "_status", "_store", "_typing"},
+    {"_checks", "_folder", "_precision", "_progress", "_solution", "_status", "_store", "_typing", "_xarray"},
     {"numerics", "ensemble"},
     {"schrodinger", "optimize", "regression", "networks", "jupiter", "signals"},
     {"diagnose"},

@@ -1,0 +1,67 @@
+"""What makes a sweep the one it is: the function as JAX sees it, and as it is written.
+
+The fingerprint of a program is the hash of its jaxpr and of the constants in it. It changes with a helper that the
+function calls and with a number that it closes over, and it does not change with a comment, the number of devices or
+the platform. Another version of JAX may write the same program differently; then the source has to vouch for it.
+"""
+
+import hashlib
+import inspect
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+
+def name_of(fn: Callable) -> str:
+    """Return the module and the name of a function, as far as it has them."""
+    inner = fn
+    while hasattr(inner, "func"):  # functools.partial
+        inner = inner.func
+    inner = inner if hasattr(inner, "__qualname__") else type(inner)
+    return f"{getattr(inner, '__module__', None) or '?'}.{inner.__qualname__}"
+
+
+def source_of(fn: Callable) -> str:
+    """Return a hash of the code of a function as it is written."""
+    inner = inspect.unwrap(fn)
+    while hasattr(inner, "func"):
+        inner = inner.func
+    for thing in (inner, type(inner)):
+        try:
+            return _hash(inspect.getsource(thing))
+        except (TypeError, OSError):
+            continue
+    return _hash(name_of(fn))
+
+
+def program_of(jaxpr: Any) -> str:
+    """Return a hash of a closed jaxpr: what is computed, and with which constants."""
+    # Some primitives print the Python functions they carry, with addresses that differ from process to process.
+    text = re.sub(r"0x[0-9a-f]+", "0x", str(jaxpr))
+    digest = hashlib.sha256(text.encode("utf-8", "surrogatepass"))
+    for constant in _constants(jaxpr):
+        array = np.asarray(constant)
+        digest.update(f"{array.dtype}{array.shape}".encode() + np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
+
+
+def _constants(jaxpr: Any) -> Iterator[Any]:
+    """Yield the arrays that a jaxpr carries along, at every depth."""
+    for constant in getattr(jaxpr, "consts", ()):
+        if hasattr(constant, "dtype") and not np.issubdtype(type(constant), np.void):
+            yield constant
+    for equation in getattr(getattr(jaxpr, "jaxpr", jaxpr), "eqns", ()):
+        for variable in equation.invars:
+            value = getattr(variable, "val", None)  # a literal; arrays among them are not printed in full
+            if getattr(value, "ndim", 0):
+                yield value
+        for parameter in equation.params.values():
+            for inner in parameter if isinstance(parameter, tuple | list) else (parameter,):
+                if hasattr(inner, "eqns") or hasattr(inner, "jaxpr"):
+                    yield from _constants(inner)
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()

@@ -1,0 +1,100 @@
+"""One process of a test: sweeps against Python loops, on as many devices and processes as it is told.
+
+python tests/ensemble/worker.py WHAT [RANK NUM PORT]       the number of devices is in JAX_NUM_CPU_DEVICES
+"""
+
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+import jaxnum
+from jaxnum import ensemble, jupiter, networks, optimize
+from jaxnum import schrodinger as qm
+
+GRID = qm.Grid(-8.0, 8.0, 33)
+VALLEY = optimize.landscapes.rosenbrock(1.0, 2.0)
+X = np.array([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]])
+Y = np.array([[0.0], [1.0], [1.0], [0.0]])
+
+
+def formula(p):
+    return {"wave": jnp.exp(jax.lax.complex(-p["b"], p["a"])), "root": jnp.sqrt(p["a"] + jnp.arange(3.0))}
+
+
+def propagated(p):
+    psi0 = qm.gaussian_packet(GRID.x, momentum=p["a"])
+    return qm.propagate(psi0, p["b"] * GRID.x**2, GRID, t1=0.5, num_steps=8)
+
+
+def minimized(p):
+    return optimize.minimize(VALLEY.fn, optax.adam(0.1 * p["a"]), VALLEY.y0, num_steps=8)
+
+
+def trained(p):
+    model = networks.perceptron((2, 3, 1), key=p["key"])
+    return networks.train(model, optax.sgd(0.1 * p["a"]), X, Y, num_steps=8).history.value
+
+
+def rotated(p):
+    return jupiter.corotation(jupiter.JUPITER, jupiter.Dipole(), 0.1 * p["a"], num_points=9)
+
+
+VERBS = {"formula": formula, "propagate": propagated, "minimize": minimized, "train": trained, "corotation": rotated}
+
+
+def parameters(num):
+    keys = jax.random.split(jax.random.key(5), num)
+    return {"a": np.linspace(0.3, 2.0, num), "b": np.linspace(0.0, 1.0, num), "key": keys}
+
+
+def distance(ours, theirs):
+    """Return the largest difference of two trees relative to the largest number in each of their arrays."""
+    worst = 0.0
+    for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True):
+        a, b = np.asarray(a), np.asarray(b)
+        assert a.shape == b.shape, (a.shape, b.shape)
+        if a.dtype.kind in "fc":
+            worst = max(worst, np.abs(a - b).max() / max(np.abs(b).max(), 1e-300))
+        else:
+            assert (a == b).all()
+    return float(worst)
+
+
+def loop(fn, given):
+    """Return the results of a plain Python loop, stacked."""
+    fn, num = jax.jit(fn), len(given["a"])
+    members = [fn(jax.tree.map(lambda x, i=i: x[i], given)) for i in range(num)]
+    parts = [m.value if isinstance(m, jaxnum.Solution) else m for m in members]
+    return jax.tree.map(lambda *xs: np.stack(xs), *parts)
+
+
+def compare(name, num, chunk_size=None, **options):
+    given = parameters(num)
+    solution = ensemble.sweep(VERBS[name], given, chunk_size=chunk_size, **options)
+    return distance(solution.value, loop(VERBS[name], given))
+
+
+def main(what, *process):
+    if process:
+        rank, count, port = map(int, process)
+        jax.distributed.initialize(f"127.0.0.1:{port}", num_processes=count, process_id=rank)
+    jax.config.update("jax_enable_x64", True)
+    jax.config.update("jax_numpy_dtype_promotion", "strict")
+    jax.config.update("jax_numpy_rank_promotion", "raise")
+    if what == "sizes":
+        # Fewer members than devices, as many, a remainder, several chunks with and without one.
+        for num, chunk in ((1, None), (3, 2), (8, None), (13, None), (13, 4), (16, 8), (17, 16)):
+            print(compare("formula", num, chunk))
+    elif what == "verbs":
+        for name in VERBS:
+            print(compare(name, 5, 4))
+    else:
+        print(compare("formula", 13, 4, directory=what))
+        print(compare("propagate", 5, 4))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
