@@ -1,7 +1,10 @@
 """Six worked stories: the symptom, its diagnosis, the cure."""
 
-from jaxnum.cases import adam_rosenbrock, free_packet, noisy_iteration
+from jaxnum.cases import adam_rosenbrock, free_packet, momentum_network, noisy_iteration
 
 # In the order in which they are told.
-CASES = {module.__name__.rpartition(".")[2]: module for module in (free_packet, adam_rosenbrock, noisy_iteration)}
+CASES = {
+    module.__name__.rpartition(".")[2]: module
+    for module in (free_packet, adam_rosenbrock, momentum_network, noisy_iteration)
+}
 """The stories by name; each module has a frozen `Config` and `run(config, tell) -> Story`."""

@@ -20,7 +20,7 @@ from jax.flatten_util import ravel_pytree
 from jaxnum import networks
 from jaxnum._checks import as_count, check_positive, refuse
 from jaxnum.cases.story import Chapter, Picture, Story, Tell, silence
-from jaxnum.diagnose import Diagnosis, Finding, Table, training
+from jaxnum.diagnose import Diagnosis, Network, Table, gradient, training
 from jaxnum.numerics.march import march, saved_steps
 from jaxnum.optimize import AveragedMomentum, stability_limit
 from jaxnum.plot import canvas
@@ -233,7 +233,7 @@ def run(config: Config = Config(), tell: Tell = silence) -> Story:
     curvature = float(curvatures[:-1, 1].max())
     limit = float(stability_limit(AveragedMomentum(config.momentum), curvature))
     held = [int(i) for i in np.flatnonzero(stuck[0]) if onward[0, i, -1] > STUCK / 10]
-    diagnoses = [_diagnose(ratios, twist)]
+    diagnoses = [_diagnose(start)]
     if held:
         again = teach(_perceptron(*(np.asarray(e)[held[0]] for e in ends)))
         diagnoses.append(training(again, X, Y, loss=_sum_of_squares))
@@ -294,16 +294,16 @@ def run(config: Config = Config(), tell: Tell = silence) -> Story:
             f"{ratios[0].min():.2f} to {ratios[0].max():.2f} times: no common factor, so no step size makes up for it.",
             "The cause is one function. slope(z) = σ(z)(1 − σ(z)) is right for a sum z. The script calls it with what "
             "it has kept, the activation a = σ(z), and so takes the logistic function twice. For any a between 0 and 1 "
-            "the result lies between 0.197 and 0.250: a unit that has made up its mind, whose slope a (1 − a) is nearly "
-            "zero, is pushed as hard as one that has not.",
+            "the result lies between 0.197 and 0.250: a unit that has made up its mind, whose slope a (1 − a) is "
+            "nearly zero, is pushed as hard as one that has not.",
             "What comes out is not the gradient of another loss either. The Jacobian of a gradient is a Hessian and "
             f"symmetric; here its antisymmetric part is ‖J − Jᵀ‖/‖J‖ = {twist[0]:.3f} at seed 0 and "
             f"{np.median(twist):.3f} in the median over the starts ({control:.0e} with the right derivative). The "
             "script goes down no hill at all, and where it comes to rest says nothing about the loss.",
-            f"Nor was there a local optimum. Where the {stuck[0].sum()} stuck runs ended the true gradient is not zero, "
-            f"but {truth[0][stuck[0]].min(initial=np.inf):.1g} or more, and for {int(np.sum(cosine[0][stuck[0]] < 0))} "
-            f"of them the script's arrow points uphill. Trained on from those very weights with the right derivative, {freed[0]} of "
-            f"{stuck[0].sum()} fall below {STUCK / 10:g}, and {freed[1]} of {stuck[1].sum()} at step {tried}."
+            f"Nor was there a local optimum. Where the {stuck[0].sum()} stuck runs ended the true gradient is not "
+            f"zero, but {truth[0][stuck[0]].min(initial=np.inf):.1g} or more, and for {int(np.sum(cosine[0][stuck[0]] < 0))} "
+            f"of them the script's arrow points uphill. Trained on from those very weights with the right derivative, "
+            f"{freed[0]} of {stuck[0].sum()} fall below {STUCK / 10:g}, and {freed[1]} of {stuck[1].sum()} at step {tried}."
             + _held(held, diagnoses),
             f"Momentum is innocent: averaged, it allows steps up to 2(1 + β)/((1 − β)λ) = {limit:.2g} for the largest "
             f"curvature λ = {curvature:.2f} met on the way down with the right derivative, and {fast} is "
@@ -408,15 +408,15 @@ def _slow(losses: Any, lowest: float, config: Config) -> str:
         return ""
     kind = "on a plateau, not in a minimum" if lowest < 0 else "at rest"
     return (
-        f" The one that ends highest at {config.slow_step:g} (seed {seed}, loss {losses[3][seed, -1]:.2f}) is {kind}: the "
-        f"smallest curvature there is {lowest:.1e}. The same start at step {config.step:g} comes down to "
+        f" The one that ends highest at {config.slow_step:g} (seed {seed}, loss {losses[3][seed, -1]:.2f}) is {kind}: "
+        f"the smallest curvature there is {lowest:.1e}. The same start at step {config.step:g} comes down to "
         f"{losses[2][seed, -1]:.2g}."
     )
 
 
-def _diagnose(ratios: Any, twist: Any) -> Diagnosis:
-    finding = Finding("activated-derivative", "…", {"asymmetry": float(twist[0])}, "…")
-    return Diagnosis("claimed_gradients", (finding,))
+def _diagnose(start: Any) -> Diagnosis:
+    """Ask what is wrong with the script's gradient, at its own first weights."""
+    return gradient(loss, claimed_gradients, start, network=Network(X, Y))
 
 
 def _table_of_outputs(title: str, columns: dict) -> Table:
@@ -458,14 +458,14 @@ def _slopes(start: Any, ratios: Any) -> Any:
     left.set_title("The slope at an activation")
     left.legend(loc="lower center")
     for i, row in enumerate(ratios[0]):
-        right.plot(np.arange(1, 5), row, "o", color=canvas.COLORS[i], label=f"hidden weights, input {i + 1}")
-    right.plot(np.arange(1, 5), ratios[1][:, 0], "s", color=canvas.BLACK, label="output weights")
+        right.plot(np.arange(1, 5), row, "o", color=canvas.COLORS[i], label=f"w₁, input {i + 1}")
+    right.plot(np.arange(1, 5), ratios[1][:, 0], "s", color=canvas.BLACK, label="w₂")
     right.axhline(1, color="0.4", lw=1)
     right.set(
         xlabel="hidden unit", ylabel="claimed / true gradient", xticks=range(1, 5), xlim=(0.6, 4.4), ylim=(0, None)
     )
     right.set_title("No common factor: 1 would be right")
-    right.legend(loc="lower center", ncols=2, bbox_to_anchor=(0.5, 0.02))
+    right.legend(loc="lower center", ncols=2)
     return paper
 
 

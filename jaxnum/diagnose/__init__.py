@@ -4,11 +4,14 @@ Every function takes the user's own objects (plain NumPy is fine) and returns a 
 """
 
 from jaxnum.diagnose.boundary_conditions import boundary_conditions
+from jaxnum.diagnose.faults.network import Network
 from jaxnum.diagnose.fixed_point import fixed_point
+from jaxnum.diagnose.gradient import gradient
 from jaxnum.diagnose.order import order
 from jaxnum.diagnose.report import Diagnosis, Finding, Table
 from jaxnum.diagnose.scheme import scheme
 from jaxnum.diagnose.smoothing import smoothing
+from jaxnum.diagnose.step_size import step_size
 from jaxnum.diagnose.training import training
 from jaxnum.diagnose.update_rule import update_rule
 from jaxnum.diagnose.wavefunction import wavefunction
@@ -16,12 +19,15 @@ from jaxnum.diagnose.wavefunction import wavefunction
 __all__ = [
     "Diagnosis",
     "Finding",
+    "Network",
     "Table",
     "boundary_conditions",
     "fixed_point",
+    "gradient",
     "order",
     "scheme",
     "smoothing",
+    "step_size",
     "training",
     "update_rule",
     "wavefunction",

@@ -9,10 +9,12 @@ which a function with steps in it (rounding, counting, casting) breaks although 
 """
 
 import inspect
+import itertools
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import jax
@@ -62,11 +64,11 @@ class Parameters:
     dtypes: tuple[Any, ...]
     kinds: tuple[type, ...]
 
-    @property
+    @cached_property
     def slices(self) -> list[slice]:
         """Where each leaf lies in the flat vector."""
         ends = np.cumsum([0, *[int(np.prod(s)) for s in self.shapes]])
-        return [slice(int(a), int(b)) for a, b in zip(ends[:-1], ends[1:], strict=True)]
+        return [slice(int(a), int(b)) for a, b in itertools.pairwise(ends)]
 
     def flat(self, tree: Any = None) -> np.ndarray:
         """Return parameters as a vector of doubles."""
