@@ -4,6 +4,7 @@ Sums over the grid stand for integrals: for a smooth packet that vanishes at the
 faster than any power of the spacing. Mean values are divided by the norm.
 """
 
+from functools import partial
 from typing import Any
 
 import jax
@@ -43,8 +44,8 @@ def width(psi: ArrayLike, grid: Grid) -> Array:
     """Return the standard deviation of the position, (⟨x²⟩ - ⟨x⟩²)^½."""
     psi, _ = _checked(psi, grid)
     x = grid.x.astype(psi.real.dtype)
-    center = _mean(x, psi)
-    return jnp.sqrt(_mean((x - center[..., None] if center.ndim else x - center) ** 2, psi))
+    center = _mean(x, psi)[..., None]
+    return jnp.sqrt(_mean((x.reshape((1,) * (psi.ndim - 1) + x.shape) - center) ** 2, psi))
 
 
 def momentum(psi: ArrayLike, grid: Grid, *, hbar: ArrayLike = 1.0, boundary: Walls | Periodic = WALLS) -> Array:
@@ -100,7 +101,7 @@ def energy(
     check_space_order(space_order)
     check_boundary(boundary)
     hbar, mass = jnp.asarray(hbar, dx.dtype), jnp.asarray(mass, dx.dtype)
-    return mean_energy(psi, potential, hbar**2 / (2 * mass * dx**2), space_order, boundary)
+    return _energy(psi, potential, hbar**2 / (2 * mass * dx**2), space_order, boundary)
 
 
 def mean_energy(psi: Array, potential: Array, kinetic: Array, space_order: int, boundary: Walls | Periodic) -> Array:
@@ -119,6 +120,9 @@ def mean_energy(psi: Array, potential: Array, kinetic: Array, space_order: int, 
     curved = jnp.sum(inner.real * bent.real + inner.imag * bent.imag, axis=-1)
     density = _density(psi)
     return (curved + density @ potential) / jnp.sum(density, axis=-1)
+
+
+_energy = jax.jit(mean_energy, static_argnames=("space_order", "boundary"))
 
 
 def overlap(a: ArrayLike, b: ArrayLike, grid: Grid) -> Array:
@@ -174,9 +178,14 @@ def _mean(values: Array, psi: Array) -> Array:
 def _derivative(psi: Array, grid: Grid, boundary: Walls | Periodic) -> Array:
     """Return ∂ψ/∂x of fourth order; a wall continues ψ as an odd function, which is what it does to it."""
     check_boundary(boundary)
-    if is_cyclic(boundary):
+    return _difference(psi, jnp.asarray(grid.dx, psi.real.dtype), is_cyclic(boundary))
+
+
+@partial(jax.jit, static_argnames="cyclic")
+def _difference(psi: Array, dx: Array, cyclic: bool) -> Array:
+    if cyclic:
         wide = jnp.concatenate([psi[..., -2:], psi, psi[..., :2]], axis=-1)
     else:
         wide = jnp.concatenate([-psi[..., 2:0:-1], psi, -psi[..., -2:-4:-1]], axis=-1)
     near, far = wide[..., 3:-1] - wide[..., 1:-3], wide[..., 4:] - wide[..., :-4]
-    return (8 * near - far) / (12 * jnp.asarray(grid.dx, psi.real.dtype)).astype(psi.dtype)
+    return (8 * near - far) / (12 * dx).astype(psi.dtype)
