@@ -86,7 +86,7 @@ def from_first(array: np.ndarray) -> np.ndarray:
         return array
     # Bits travel, not numbers: the broadcast is a sum, and 64-bit numbers would be narrowed where x64 is off.
     flat = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
-    return np.asarray(multihost_utils.broadcast_one_to_all(flat)).view(array.dtype).reshape(array.shape)
+    return np.array(multihost_utils.broadcast_one_to_all(flat)).view(array.dtype).reshape(array.shape)
 
 
 def free_memory(mesh: Mesh) -> int:

@@ -4,6 +4,7 @@ python tests/ensemble/worker.py WHAT [RANK NUM PORT]       the number of devices
 """
 
 import sys
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +16,6 @@ from jaxnum import ensemble, jupiter, networks, optimize
 from jaxnum import schrodinger as qm
 
 GRID = qm.Grid(-8.0, 8.0, 33)
-VALLEY = optimize.landscapes.rosenbrock(1.0, 2.0)
 X = np.array([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]])
 Y = np.array([[0.0], [1.0], [1.0], [0.0]])
 
@@ -30,7 +30,8 @@ def propagated(p):
 
 
 def minimized(p):
-    return optimize.minimize(VALLEY.fn, optax.adam(0.1 * p["a"]), VALLEY.y0, num_steps=8)
+    valley = optimize.landscapes.rosenbrock(1.0, 2.0)
+    return optimize.minimize(valley.fn, optax.adam(0.1 * p["a"]), valley.y0, num_steps=8)
 
 
 def trained(p):
@@ -84,16 +85,23 @@ def main(what, *process):
     jax.config.update("jax_enable_x64", True)
     jax.config.update("jax_numpy_dtype_promotion", "strict")
     jax.config.update("jax_numpy_rank_promotion", "raise")
-    if what == "sizes":
+    if "sizes" in what and not process:
         # Fewer members than devices, as many, a remainder, several chunks with and without one.
         for num, chunk in ((1, None), (3, 2), (8, None), (13, None), (13, 4), (16, 8), (17, 16)):
             print(compare("formula", num, chunk))
-    elif what == "verbs":
+    if "verbs" in what and not process:
         for name in VERBS:
             print(compare(name, 5, 4))
-    else:
+    if process:
+        print(compare("formula", 13, 4, directory=what))
+        if jax.process_index() == 0:  # as if it had been killed before this chunk
+            (Path(what) / "chunk-000000000004-000000000008.npz").unlink()
         print(compare("formula", 13, 4, directory=what))
         print(compare("propagate", 5, 4))
+        try:
+            compare("formula", 12, 4, directory=what)
+        except (ValueError, RuntimeError) as error:
+            print(type(error).__name__)
 
 
 if __name__ == "__main__":
