@@ -3,20 +3,26 @@
     g_n = ∇f(y_n),    (Δ_n, s_{n+1}) = optimizer.update(g_n, s_n, y_n),    y_{n+1} = y_n + Δ_n
 
 Optimization, regression and the training of networks all stand on it; the optimizer is any Optax transformation.
+Methods that keep an account of their own (BFGS, Levenberg-Marquardt) are Optimistix's, stepped by the same march.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import optax
 
-from jaxnum._progress import Progress
+from jaxnum._progress import Progress, track
 from jaxnum._solution import History, Solution
 from jaxnum._status import Status
 from jaxnum.numerics.march import march, saved_steps
+
+Sample = Callable[[Any, Any], Any]
+"""A function `sample(args, n) -> args` of what step n sees: a mini-batch, or noise."""
 
 
 @dataclass(frozen=True)
@@ -28,10 +34,17 @@ class Step:
 
     fn: Callable[[Any, Any], Any]
     optimizer: optax.GradientTransformation
+    sample: Sample | None = None
 
     def __call__(self, state: Any, args: Any, n: Any) -> Any:
         """Take step number n."""
+        return self.take(state, args, n)[0]
+
+    def take(self, state: Any, args: Any, n: Any) -> tuple[Any, Any]:
+        """Take step number n, and tell the gradient that it saw at its start."""
         y, memory, first_bad = state
+        if self.sample is not None:
+            args = self.sample(args, n)
         value, gradient = jax.value_and_grad(self.fn)(y, args)
         # Optax mixes int32 counters with Python floats, which strict promotion refuses.
         with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
@@ -41,19 +54,65 @@ class Step:
             step = jax.tree.map(lambda d, p: d.astype(p.dtype), step, y)
             y = optax.apply_updates(y, step)
         bad = ~(jnp.isfinite(value) & _all_finite(y))
-        return y, memory, jnp.where((first_bad < 0) & bad, n, first_bad)
+        return (y, memory, jnp.where((first_bad < 0) & bad, n, first_bad)), gradient
+
+
+@dataclass(frozen=True, eq=False)
+class _SolverStep:
+    """One step of an Optimistix solver: one evaluation, accepted or not."""
+
+    fn: Callable[[Any, Any], Any]
+    solved: Callable[[Any, Any], Any]
+    solver: Any
+    static: Any
+
+    def __call__(self, state: Any, args: Any, n: Any) -> Any:
+        return self.take(state, args, n, None)[0]
+
+    def take(self, state: Any, args: Any, n: Any, slope: Any = True) -> tuple[Any, Any]:
+        y, dynamic, first_bad = state
+        gradient = None if slope is None else jax.grad(self.fn)(y, args)
+        memory = eqx.combine(dynamic, self.static)
+        # Optimistix brings its own types together and expects the usual promotion.
+        with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+            y, memory, _ = self.solver.step(_with_aux(self.solved), y, args, {}, memory, frozenset())
+        bad = ~(jnp.isfinite(self.fn(y, args)) & _all_finite(y))
+        state = (y, eqx.filter(memory, eqx.is_array), jnp.where((first_bad < 0) & bad, n, first_bad))
+        return state, gradient
+
+
+@dataclass(frozen=True)
+class _UntilFlat:
+    """Steps that are no longer taken once the gradient is small; the state is (state, stopped at or −1, tolerance)."""
+
+    step: Any
+
+    def __call__(self, state: Any, args: Any, n: Any) -> Any:
+        inner, stopped, tolerance = state
+
+        def go(inner):
+            moved, gradient = self.step.take(inner, args, n)
+            flat = _norm(gradient) <= tolerance
+            kept = jax.tree.map(lambda old, new: jnp.where(flat, old, new), inner, moved)
+            return kept, jnp.where(flat, n, jnp.int32(-1))
+
+        inner, stopped = jax.lax.cond(stopped < 0, go, lambda inner: (inner, stopped), inner)
+        return inner, stopped, tolerance
 
 
 @dataclass(frozen=True)
 class _Observe:
-    """What is recorded: where, how low, how steep."""
+    """What is recorded: where, how low, how steep, and what else is asked for."""
 
     fn: Callable[[Any, Any], Any]
+    also: Callable[[Any, Any, Any], dict] | None = None
+    until_flat: bool = False
 
     def __call__(self, state: Any, args: Any) -> Any:
-        y, _, _ = state
+        y = state[0][0] if self.until_flat else state[0]
         value, gradient = jax.value_and_grad(self.fn)(y, args)
-        return {"y": y, "value": value, "gradient_norm": _norm(gradient)}
+        more = {} if self.also is None else self.also(y, gradient, args)
+        return {"y": y, "value": value, "gradient_norm": _norm(gradient), **more}
 
 
 def descend(
@@ -64,6 +123,9 @@ def descend(
     *,
     num_steps: int,
     save_every: int = 1,
+    tolerance: Any = None,
+    sample: Sample | None = None,
+    also: Callable[[Any, Any, Any], dict] | None = None,
     progress: Progress = False,
     label: str = "descent",
 ) -> Solution:
@@ -76,6 +138,9 @@ def descend(
         args: Pytree for `fn`; new values cost no compilation.
         num_steps: Number of steps.
         save_every: Steps between rows of `history`.
+        tolerance: Norm of the gradient at which to stop; None takes all steps.
+        sample: Function `sample(args, n)` giving the arguments that step n sees; rows are of `fn(y, args)`.
+        also: Function `also(y, gradient, args)` giving further rows, a dict of arrays.
         progress: False, True for a bar, or a function `progress(done, total)`.
         label: Words before the bar.
 
@@ -83,24 +148,93 @@ def descend(
         Solution with `value` = the last parameters, `residual` = norm of the gradient there, and `history` with
         `step`, `y`, `value`, `gradient_norm` at the start, every `save_every` steps and the end. Status `nonfinite`
         when a value or parameter stopped being finite (`num_steps` then says at which step), `diverged` when the
-        value ended above its start.
+        value ended above its start, `max_steps` when a tolerance was given and not met. After a stop `num_steps` is
+        the number of steps taken, and the rows that are left repeat the end.
     """
+    step, observe = Step(fn, optimizer, sample), _Observe(fn, also, tolerance is not None)
     state = (y0, optimizer.init(y0), jnp.int32(-1))
-    (y, _, first_bad), rows = march(
-        Step(fn, optimizer),
-        _Observe(fn),
-        state,
-        args,
-        num_steps=num_steps,
-        save_every=save_every,
-        progress=progress,
-        label=label,
-    )
+    step, state = _stopping(step, state, tolerance)
+    options = {"num_steps": num_steps, "save_every": save_every, "progress": progress, "label": label}
+    state, rows = march(step, observe, state, args, **options)
+    return _conclude(state, rows, num_steps, save_every, tolerance)
+
+
+def descend_by_solver(
+    fn: Callable[[Any, Any], Any],
+    solver: Any,
+    y0: Any,
+    args: Any,
+    *,
+    squares: bool = False,
+    num_steps: int,
+    save_every: int = 1,
+    tolerance: Any = None,
+    progress: Progress = False,
+    label: str = "descent",
+) -> Solution:
+    """Lower `fn(y, args)`, or the sum of its squares, by `num_steps` steps of an Optimistix solver.
+
+    The bar, if there is one, moves once: these methods need few steps, and all are taken in one compiled call.
+    """
+    with track(progress, num_steps, label) as show:
+        show(0)
+        state, rows = _solver_run(fn, solver, squares, y0, args, num_steps, save_every, tolerance)
+        show(num_steps)
+    return _conclude(state, rows, num_steps, save_every, tolerance)
+
+
+# One jit around everything: the solver's memory holds programs, which are equal only within one trace.
+@partial(jax.jit, static_argnames=("fn", "solver", "squares", "num_steps", "save_every"))
+def _solver_run(fn, solver, squares, y0, args, num_steps, save_every, tolerance):
+    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+        shape = jax.eval_shape(fn, y0, args)
+        memory = solver.init(_with_aux(fn), y0, args, {}, shape, None, frozenset())
+    dynamic, static = eqx.partition(memory, eqx.is_array)
+    objective = SumOfSquares(fn) if squares else fn
+    step, state = _stopping(_SolverStep(objective, fn, solver, static), (y0, dynamic, jnp.int32(-1)), tolerance)
+    observe = _Observe(objective, until_flat=tolerance is not None)
+    return march(step, observe, state, args, num_steps=num_steps, save_every=save_every)
+
+
+@dataclass(frozen=True)
+class SumOfSquares:
+    """Σ r², without a factor ½, of the residuals r = fn(y, args)."""
+
+    fn: Callable[..., Any]
+
+    def __call__(self, y: Any, args: Any = None) -> Any:
+        """Return the sum of squares at y."""
+        squares = [jnp.sum(jnp.abs(r) ** 2) for r in jax.tree.leaves(self.fn(y, args))]
+        return squares[0] if len(squares) == 1 else jnp.sum(jnp.stack(squares))
+
+
+def _with_aux(fn):
+    return lambda y, args: (fn(y, args), None)
+
+
+def _stopping(step, state, tolerance):
+    if tolerance is None:
+        return step, state
+    leaves = jax.tree.leaves(state[0])
+    return _UntilFlat(step), (state, jnp.int32(-1), jnp.asarray(tolerance, jnp.finfo(leaves[0].dtype).dtype))
+
+
+def _conclude(state, rows, num_steps, save_every, tolerance) -> Solution:
+    stopped = jnp.int32(-1)
+    if tolerance is not None:
+        state, stopped, tolerance = state
+    y, _, first_bad = state
     residual = rows["gradient_norm"][-1]
     finite = (first_bad < 0) & jnp.isfinite(residual) & jnp.isfinite(rows["value"][-1])
-    status = Status.first((~finite, Status.nonfinite), (rows["value"][-1] > rows["value"][0], Status.diverged))
+    late = False if tolerance is None else ~(residual <= tolerance)
+    status = Status.first(
+        (~finite, Status.nonfinite),
+        (rows["value"][-1] > rows["value"][0], Status.diverged),
+        (late, Status.max_steps),
+    )
     history = History(step=jnp.asarray(saved_steps(num_steps, save_every)), **rows)
-    return Solution(y, history, residual, jnp.where(first_bad < 0, num_steps, first_bad), status)
+    taken = jnp.where(first_bad >= 0, first_bad, jnp.where(stopped >= 0, stopped, num_steps))
+    return Solution(y, history, residual, taken, status)
 
 
 def _all_finite(tree: Any) -> Any:

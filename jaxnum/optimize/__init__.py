@@ -2,8 +2,9 @@
 
 from jaxnum.optimize import landscapes
 from jaxnum.optimize.adam import AdamState, adam
-from jaxnum.optimize.landscapes import Landscape
-from jaxnum.optimize.minimize import minimize
+from jaxnum.optimize.box import keep_within
+from jaxnum.optimize.landscape import Landscape
+from jaxnum.optimize.minimize import BFGS, Dogleg, LevenbergMarquardt, least_squares, minimize
 from jaxnum.optimize.race import Race, learning_rate_map, race
 from jaxnum.optimize.stability import (
     Adam,
@@ -19,18 +20,23 @@ from jaxnum.optimize.stability import (
 )
 
 __all__ = [
+    "BFGS",
     "Adam",
     "AdamState",
     "AveragedMomentum",
+    "Dogleg",
     "Landscape",
+    "LevenbergMarquardt",
     "Momentum",
     "Nesterov",
     "Race",
     "Sgd",
     "adam",
     "growth_factor",
+    "keep_within",
     "landscapes",
     "learning_rate_map",
+    "least_squares",
     "minimize",
     "optimal_momentum",
     "optimal_rate",

@@ -1,4 +1,4 @@
-"""Adam by hand, in both of the forms that go by that name.
+"""Adam by hand, in the forms that go by that name.
 
     m ← β₁ m + (1 − β₁) g        c₁ = 1 − β₁ᵗ
     v ← β₂ v + (1 − β₂) g²       c₂ = 1 − β₂ᵗ,    t = 1, 2, ...
@@ -9,8 +9,15 @@
 ε-hat is Algorithm 1 with ε/√c₂ in the place of ε: 32 times larger at the first step, which shows where gradients are
 not large against ε. Without bias correction c₁ = c₂ = 1: the first step is (1 − β₁)/√(1 − β₂) = 3.16 η long.
 
+AMSGrad puts the largest v so far in the place of v. Whether that is the largest of the corrected v/c₂ (Optax) or of v
+itself, corrected afterwards (PyTorch), makes a large difference: an uncorrected v grows from nothing for 1/(1 − β₂)
+steps, so the two maxima are taken at different times. Weight decay is decoupled: −ηλy is added to the step, and
+neither m nor v hears of it; a term λy in the gradient is another method.
+
 References:
     Kingma & Ba (2015), https://arxiv.org/abs/1412.6980: Algorithm 1, and the remark on efficiency in section 2.
+    Reddi, Kale & Kumar (2018), https://arxiv.org/abs/1904.09237: AMSGrad, there without bias correction.
+    Loshchilov & Hutter (2019), https://arxiv.org/abs/1711.05101: decoupled weight decay.
 """
 
 from collections.abc import Callable
@@ -22,15 +29,17 @@ import optax
 from jax.typing import ArrayLike
 
 from jaxnum._checks import check_positive, refuse
+from jaxnum._typing import is_traced
 from jaxnum.optimize.stability import check_share
 
 
 class AdamState(NamedTuple):
-    """What Adam remembers: steps taken, mean of the gradients, mean of their squares."""
+    """What Adam remembers: steps taken, mean of the gradients, mean of their squares, and the largest such mean."""
 
     count: Any
     mean: Any
     square: Any
+    largest: Any = None
 
 
 def adam(
@@ -41,6 +50,9 @@ def adam(
     *,
     bias_correction: bool = True,
     eps_hat: bool = False,
+    amsgrad: bool = False,
+    correct_first: bool = True,
+    weight_decay: ArrayLike = 0.0,
 ) -> optax.GradientTransformation:
     """Return Adam, written from its formulas, as an Optax transformation.
 
@@ -54,9 +66,14 @@ def adam(
         eps: Added to the root; decides what happens where gradients are as small as this.
         bias_correction: Whether the means, which start from zero, are divided by the weight they have gathered.
         eps_hat: False for Algorithm 1, True for the ε-hat form.
+        amsgrad: Whether the largest mean square so far is used in the place of the last.
+        correct_first: With `amsgrad`, whether the maximum is of the corrected mean squares, as in Optax, or of the
+            uncorrected ones and corrected afterwards, as in PyTorch.
+        weight_decay: Decoupled decay λ: the step gains −ηλy. It needs the parameters at each update.
 
     Returns:
-        Optax transformation; `optax.adam` with the same numbers gives the same steps when `eps_hat` is False.
+        Optax transformation; `optax.adam`, `optax.adamw` and `optax.amsgrad` with the same numbers give the same steps
+        when `eps_hat` is False and `correct_first` is True.
 
     Raises:
         ValueError: If a number is out of its range.
@@ -74,27 +91,43 @@ def adam(
     check_share("b1", b1)
     check_share("b2", b2)
     check_positive("eps", eps, zero_ok=True)
-    for name, flag in (("bias_correction", bias_correction), ("eps_hat", eps_hat)):
+    check_positive("weight_decay", weight_decay, zero_ok=True)
+    flags = {"bias_correction": bias_correction, "eps_hat": eps_hat, "amsgrad": amsgrad, "correct_first": correct_first}
+    for name, flag in flags.items():
         if not isinstance(flag, bool):
             refuse(name, "be True or False", f"is {flag!r}")
 
+    decays = is_traced(weight_decay) or float(weight_decay) > 0
+
     def init(params: Any) -> AdamState:
         zeros = jax.tree.map(jnp.zeros_like, params)
-        return AdamState(jnp.zeros((), jnp.int32), zeros, jax.tree.map(jnp.real, zeros))
+        squares = jax.tree.map(jnp.real, zeros)
+        return AdamState(jnp.zeros((), jnp.int32), zeros, squares, squares if amsgrad else None)
 
     def update(gradient: Any, state: AdamState, params: Any = None) -> tuple[Any, AdamState]:
-        del params
         rate = learning_rate(state.count) if callable(learning_rate) else learning_rate
         count = state.count + 1
         mean = jax.tree.map(lambda m, g: _blend(b1, m, g), state.mean, gradient)
         square = jax.tree.map(lambda v, g: _blend(b2, v, jnp.real(g * jnp.conj(g))), state.square, gradient)
+        correct = bias_correction and correct_first  # what the maximum is taken of
+        largest = state.largest
+        if amsgrad:
+            largest = jax.tree.map(
+                lambda top, v: jnp.maximum(top, v / _gathered(b2, count, v.dtype) if correct else v), largest, square
+            )
 
         def step(m, v):
             c1, c2 = (_gathered(b, count, v.dtype) if bias_correction else jnp.ones((), v.dtype) for b in (b1, b2))
             small = _like(eps, v) / jnp.sqrt(c2) if eps_hat else _like(eps, v)
-            return -_like(rate, v) * (m / c1) / (_root(v / c2) + small)
+            return (m / c1) / (_root(v if amsgrad and correct else v / c2) + small)
 
-        return jax.tree.map(step, mean, square), AdamState(count, mean, square)
+        steps = jax.tree.map(step, mean, largest if amsgrad else square)
+        if decays:
+            if params is None:
+                refuse("params", "be given: weight decay depends on them", "is None")
+            steps = jax.tree.map(lambda d, p: d + _like(weight_decay, p) * p, steps, params)
+        steps = jax.tree.map(lambda d: -_like(rate, d) * d, steps)
+        return steps, AdamState(count, mean, square, largest)
 
     return optax.GradientTransformation(init, update)
 

@@ -1,8 +1,12 @@
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from jaxnum.optimize import adam, landscapes, minimize
 
@@ -112,6 +116,95 @@ def test_equals_optax_over_ten_thousand_steps():
     # Both round differently by an ulp or so a step; the valley damps what was wrong before.
     np.testing.assert_allclose(ours.history.y, theirs.history.y, rtol=0, atol=1e-12)
     assert ours.ok
+
+
+PAIRS = {
+    "adam": (lambda r, a, b, e: adam(r, a, b, e), lambda r, a, b, e: optax.adam(r, a, b, e)),
+    "decay": (
+        lambda r, a, b, e: adam(r, a, b, e, weight_decay=0.03),
+        lambda r, a, b, e: optax.adamw(r, a, b, e, weight_decay=0.03),
+    ),
+    "amsgrad": (lambda r, a, b, e: adam(r, a, b, e, amsgrad=True), lambda r, a, b, e: optax.amsgrad(r, a, b, e)),
+    "no correction": (
+        lambda r, a, b, e: adam(r, a, b, e, amsgrad=True, bias_correction=False),
+        lambda r, a, b, e: optax.chain(
+            optax.scale_by_amsgrad(a, b, e, bias_correction_mu=False, bias_correction_nu=False), optax.scale(-r)
+        ),
+    ),
+    # The original PyTorch form: maximum of v before its correction, which stands in the rate (counted from 1).
+    "maximum first": (
+        lambda r, a, b, e: adam(r, a, b, e, amsgrad=True, correct_first=False, eps_hat=True),
+        lambda r, a, b, e: optax.chain(
+            optax.scale_by_amsgrad(a, b, e, bias_correction_nu=False),
+            optax.scale_by_schedule(lambda n: -r * jnp.sqrt(1 - jnp.power(b, n + 1.0))),
+        ),
+    ),
+}
+
+
+@partial(jax.jit, static_argnames="name")
+def both(name, gradients, rate, b1, b2, eps):
+    """Steps of ours and of Optax's for the same gradients, and their largest difference in units of the rate."""
+    with jax.numpy_dtype_promotion("standard"):
+        steps = []
+        for make in PAIRS[name]:
+            optimizer, y0 = make(rate, b1, b2, eps), jnp.linspace(-1.0, 2.0, gradients.shape[1])
+
+            def body(state, g, optimizer=optimizer, y0=y0):
+                step, state = optimizer.update(g, state, y0)
+                return state, step
+
+            steps.append(jax.lax.scan(body, optimizer.init(y0), gradients)[1])
+    return steps, jnp.max(jnp.abs(steps[0] - steps[1])) / jnp.maximum(rate, jnp.max(jnp.abs(steps[1])))
+
+
+@settings(max_examples=25, deadline=None, derandomize=True)
+@given(
+    seed=st.integers(0, 2**31),
+    scale=st.floats(-8, 4),
+    rate=st.floats(1e-4, 1.0),
+    b1=st.floats(0.0, 0.99),
+    b2=st.floats(0.5, 0.9999),
+    eps=st.sampled_from([1e-12, 1e-8, 1e-4]),
+)
+@pytest.mark.parametrize("name", PAIRS)
+def test_equals_optax_on_any_gradients(name, seed, scale, rate, b1, b2, eps):
+    gradients = np.random.default_rng(seed).normal(size=(40, 3)) * 10.0**scale
+    _, apart = both(name, gradients, rate, b1, b2, eps)
+    # Ten roundings a step. Where 1 − βᵗ cancels, both compute the same number.
+    assert apart < 2.5e-15, float(apart)
+
+
+def test_the_two_orders_of_maximum_and_correction_are_far_apart(rng):
+    gradients = rng.normal(size=(40, 3))
+    first, _ = both("amsgrad", gradients, 0.1, 0.9, 0.999, 1e-8)
+    second, _ = both("maximum first", gradients, 0.1, 0.9, 0.999, 1e-8)
+    assert np.max(np.abs(first[0] - second[0])) > 0.01
+
+
+@pytest.mark.parametrize("k", [1, 13])
+def test_n_steps_are_k_and_n_minus_k(k, rng):
+    optimizer, gradients = adam(0.1, amsgrad=True, weight_decay=0.1), rng.normal(size=(30, 3))
+
+    @partial(jax.jit, static_argnames="n")
+    def go(y, state, gradients, n):
+        def body(carry, g):
+            y, state = carry
+            step, state = optimizer.update(g, state, y)
+            return (y + step, state), None
+
+        return jax.lax.scan(body, (y, state), gradients, length=n)[0]
+
+    start = jnp.ones(3)
+    whole = go(start, optimizer.init(start), gradients, 30)
+    parts = go(*go(start, optimizer.init(start), gradients[:k], k), gradients[k:], 30 - k)
+    jax.tree.map(np.testing.assert_array_equal, whole, parts)
+
+
+def test_coordinates_do_not_know_their_order(rng):
+    gradients, order = rng.normal(size=(20, 5)), np.array([3, 1, 4, 0, 2])
+    steps = both("adam", gradients, 0.1, 0.9, 0.999, 1e-8)[0][0]
+    np.testing.assert_array_equal(both("adam", gradients[:, order], 0.1, 0.9, 0.999, 1e-8)[0][0], steps[:, order])
 
 
 def test_equals_plain_numpy():
@@ -237,6 +330,9 @@ def test_no_new_compilation_for_a_new_rate():
         ((0.1, 0.9, 0.999, -1e-8), {}, "eps"),
         ((0.1,), {"eps_hat": 1}, "eps_hat"),
         ((0.1,), {"bias_correction": "no"}, "bias_correction"),
+        ((0.1,), {"amsgrad": None}, "amsgrad"),
+        ((0.1,), {"correct_first": 0}, "correct_first"),
+        ((0.1,), {"weight_decay": -0.1}, "weight_decay"),
     ],
 )
 def test_bad_arguments_are_named(arguments, options, name):
