@@ -241,7 +241,7 @@ def run(config: Config = Config(), tell: Tell = silence) -> Story:
 
     fast, tried = f"{config.step:g}", f"{config.slow_step:g}"
     freed = [int(np.sum(onward[i, stuck[i], -1] <= STUCK / 10)) for i in (0, 1)]
-    shares = stuck.mean(axis=1)
+    shares, uphill = stuck.mean(axis=1), int(np.sum(cosine[0][stuck[0]] < 0))
     said = {name: logistic(logistic(X @ w1) @ w2)[:, 0] for name, (w1, w2) in (("script", by_hand), ("mended", mended))}
     arrays = {
         "steps": steps,
@@ -301,10 +301,10 @@ def run(config: Config = Config(), tell: Tell = silence) -> Story:
             f"{np.median(twist):.3f} in the median over the starts ({control:.0e} with the right derivative). The "
             "script goes down no hill at all, and where it comes to rest says nothing about the loss.",
             f"Nor was there a local optimum. Where the {stuck[0].sum()} stuck runs ended the true gradient is not "
-            f"zero, but {truth[0][stuck[0]].min(initial=np.inf):.1g} or more, and for {int(np.sum(cosine[0][stuck[0]] < 0))} "
-            f"of them the script's arrow points uphill. Trained on from those very weights with the right derivative, "
-            f"{freed[0]} of {stuck[0].sum()} fall below {STUCK / 10:g}, and {freed[1]} of {stuck[1].sum()} at step {tried}."
-            + _held(held, diagnoses),
+            f"zero, but {truth[0][stuck[0]].min(initial=np.inf):.1g} or more, and for {uphill} of them the script's "
+            "arrow points uphill. Trained on from those very weights with the right derivative, "
+            f"{freed[0]} of {stuck[0].sum()} fall below {STUCK / 10:g}, and {freed[1]} of {stuck[1].sum()} at step "
+            f"{tried}." + _held(held, diagnoses),
             f"Momentum is innocent: averaged, it allows steps up to 2(1 + β)/((1 − β)λ) = {limit:.2g} for the largest "
             f"curvature λ = {curvature:.2f} met on the way down with the right derivative, and {fast} is "
             f"{'below' if config.step < limit else 'above'} that.",

@@ -44,10 +44,13 @@ class Claim:
     own_dtype: bool = False
 
     def __call__(self, flat: np.ndarray, *, forward_first: bool = True) -> np.ndarray:
-        """Return the claimed gradient at a point as one vector of doubles, whatever its structure."""
-        if forward_first:
+        """Return the claimed gradient at a point as one vector of doubles, whatever its structure.
+
+        A complex point, one step of differentiation, goes to the claim alone.
+        """
+        if forward_first and flat.dtype.kind != "c":
             self.loss(self.at.tree(flat))
-        return self.read(self.raw(flat))
+        return self.read(self.raw(flat), complex_ok=flat.dtype.kind == "c")
 
     def raw(self, flat: np.ndarray) -> Any:
         """Return what the user's function returns."""
@@ -65,15 +68,19 @@ class Claim:
         self.changes |= not same
         return result
 
-    def read(self, result: Any) -> np.ndarray:
+    def read(self, result: Any, *, complex_ok: bool = False) -> np.ndarray:
         """Return a gradient as one vector in the order of the parameters."""
         pieces = self._pieces(result)
+        if not complex_ok and any(p.dtype.kind == "c" for p in pieces):
+            message = "The claimed gradient is complex, and the parameters are real."
+            raise Unusable(Finding("complex-gradient", message, {}, "Take the real part where that is meant."))
         self.shapes = [np.shape(p) for p in pieces]
         leaves = []
         for i, (piece, shape) in enumerate(zip(pieces, self.at.shapes, strict=True)):
             if piece.dtype in (np.float32, np.float16):
                 self.single = True
-            leaves.append(self._fit(i, np.asarray(piece, dtype=float), shape).ravel())
+            wide = complex if piece.dtype.kind == "c" else float
+            leaves.append(self._fit(i, np.asarray(piece, dtype=wide), shape).ravel())
         flat = np.concatenate(leaves)
         if not np.all(np.isfinite(flat)):
             i = next(i for i, s in enumerate(self.at.slices) if not np.all(np.isfinite(flat[s])))
@@ -129,6 +136,10 @@ class Claim:
         updated = _broadcast(shape, piece.shape)
         squeezed = tuple(d for d in piece.shape if d != 1) == tuple(d for d in shape if d != 1)
         evidence = {"leaf": self.at.names[i], "shape": list(shape), "given": list(piece.shape)}
+        if piece.shape == shape[::-1]:
+            message = f"The gradient of {name} is transposed: it has shape {piece.shape} and must have {shape}."
+            self._say("transposed-leaf", i, message, evidence, _TRANSPOSED)
+            return piece.T
         if squeezed and piece.size == int(np.prod(shape)):
             if updated is not None and int(np.prod(updated)) == piece.size:
                 self.notes[f"shape {i}"] = (
@@ -139,10 +150,6 @@ class Claim:
                 message = f"The gradient of {name} has shape {piece.shape} and must have {shape}: an update {words}."
                 self._say("wrong-shape", i, message, evidence, f"Reshape it to {shape}.")
             return piece.reshape(shape)
-        if piece.shape == shape[::-1]:
-            message = f"The gradient of {name} is transposed: it has shape {piece.shape} and must have {shape}."
-            self._say("transposed-leaf", i, message, evidence, _TRANSPOSED)
-            return piece.T
         stacked = piece.ndim > len(shape) and piece.shape[piece.ndim - len(shape) :] == shape
         if stacked or _rows(piece.shape, shape):
             total = piece.reshape(-1, *shape).sum(0)
@@ -207,10 +214,7 @@ def _is_array(x: Any) -> bool:
 
 def _numbers(x: Any) -> np.ndarray:
     array = np.asarray(x)
-    if array.dtype.kind == "c":
-        message = "The claimed gradient is complex, and the parameters are real."
-        raise Unusable(Finding("complex-gradient", message, {}, "Take the real part where that is meant."))
-    if array.dtype.kind not in "biuf":
+    if array.dtype.kind not in "biufc":
         message = f"The claimed gradient holds {array.dtype} instead of numbers."
         raise Unusable(Finding("not-numbers", message, {}, "Return arrays of numbers."))
     return array

@@ -354,7 +354,7 @@ class _Examination:
 
     def _of_what(self, found: list[Finding], c: Comparison, field: Callable) -> list[Finding]:
         """Add to the first finding whether the claim is the gradient of anything."""
-        use = c.points[1:4] if len(c.points) > 3 else c.points
+        use = c.points[1:3] if len(c.points) > 2 else c.points
         try:
             measured = symmetry(field, use, single=self.precision == "single")
         except Unusable:

@@ -13,8 +13,8 @@ import itertools
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
 from typing import Any
 
 import jax
@@ -242,9 +242,9 @@ def _autodiff(fn: Callable, x: np.ndarray) -> Callable[[np.ndarray], tuple[float
         return value.astype(float) if jnp.issubdtype(value.dtype, jnp.floating) else value
 
     both = jax.value_and_grad(real)
-    compiled = jax.jit(both)
     try:
-        compiled(jnp.asarray(x))
+        compiled = _compiled(_Program.of(both, x))
+        compiled(x)
     except (LiftError, jax.errors.JAXTypeError, jax.errors.JAXIndexError):
         compiled = both
         both(jnp.asarray(x))
@@ -254,6 +254,28 @@ def _autodiff(fn: Callable, x: np.ndarray) -> Callable[[np.ndarray], tuple[float
         return float(value), np.asarray(slope)
 
     return run
+
+
+@dataclass(frozen=True)
+class _Program:
+    """A traced function; equal to another one that computes the same from the same constants."""
+
+    text: str
+    constants: tuple[bytes, ...]
+    lowered: Any = field(compare=False)
+
+    @classmethod
+    def of(cls, fn: Callable, x: np.ndarray) -> "_Program":
+        traced = jax.jit(fn).trace(jnp.asarray(x))
+        constants = tuple(np.asarray(c).tobytes() for c in traced.jaxpr.consts)
+        lowered = traced.lower()
+        return cls(lowered.as_text(), constants, lowered)
+
+
+@lru_cache(maxsize=32)
+def _compiled(program: _Program) -> Callable:
+    """Compile; asking about the same loss once more, with its gradient mended, compiles nothing."""
+    return program.lowered.compile()
 
 
 def spread(at: Parameters, rng: np.random.Generator, width: float = 0.4) -> np.ndarray:

@@ -368,6 +368,8 @@ def catalogue(known: Recognized) -> list[Mistake]:
         words = {"formula": act.formula, "other": "tanh" if act.name in ("logistic", "softmax") else "logistic"}
         cure = f"Multiply by φ'(z) = {act.formula}, where a = φ(z) is what the layer gave."
         for code, by, message in _SLOPES:
+            if code == "derivative-of-sum" and all(acts[n].slope_of_value is None for n in layers):
+                continue
             found.append(Mistake(code, "slope", by, message.format(**words), cure, layers, _where(layers, depth)))
     if acts[-1].name == "softmax":
         diagonal = _times(lambda act, z, a: act.slope(z))

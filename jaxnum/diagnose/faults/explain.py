@@ -49,7 +49,7 @@ class Explainer:
     def __init__(self, known: Recognized, leaves: list[np.ndarray], claimed: np.ndarray, tolerance: float):
         self.known, self.leaves, self.claimed, self.tolerance = known, leaves, claimed, tolerance
         self.weights, self.biases = split(known.layout, leaves)
-        self.size = np.max(np.abs(claimed), axis=1)
+        self.size = np.maximum(np.max(np.abs(claimed), axis=1), np.finfo(float).tiny)
         self.num_fit = max(1, len(claimed) - len(claimed) // 3)
         self.right = self.predict(())
         self.singles = [m for m in catalogue(known) if self._matters(m)]
@@ -86,7 +86,7 @@ class Explainer:
         scale, residual = self._fit(told)
         if abs(scale - 1) < max(1e-8, 10 * self.tolerance):
             scale = 1.0
-        if residual > self.tolerance or abs(scale) < 1e-8:
+        if not residual <= self.tolerance or abs(scale) < 1e-8:
             return []
         return [Explanation(mistakes, scale, rate, residual)]
 
