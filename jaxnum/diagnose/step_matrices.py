@@ -36,11 +36,13 @@ class Measured(NamedTuple):
     """Everything the rules look at."""
 
     kinetic: float  # r
-    step: float  # dt/ħ
+    step: complex  # dt/ħ; times -2/w_s for one factor of a Padé scheme
     averaging: float  # entry of M beside its diagonal
     cyclic: bool
-    potential: np.ndarray
+    potential: np.ndarray  # complex where the step absorbs
     given: bool  # whether the potential came with the call
+    undone: float  # absorption that the left side has and the right side takes back, as an energy
+    found_absorption: bool  # whether both sides hold an imaginary potential nobody told about
     sides: tuple[Side, Side]
     noise: float  # what rounding can do to an entry of G
     raw: tuple[np.ndarray, np.ndarray]  # bands as given
@@ -48,7 +50,7 @@ class Measured(NamedTuple):
     inner: np.ndarray  # which entries (3, n) belong to inner rows
 
 
-def dispersion(left: np.ndarray, right: np.ndarray, dx: float, step: float) -> tuple[np.ndarray, ...]:
+def dispersion(left: np.ndarray, right: np.ndarray, dx: float, step: complex) -> tuple[np.ndarray, ...]:
     """Return E_j, ∂E_j/∂k and ∂²E_j/∂k² at k = 0, where E_j(k) is the local dispersion of row j.
 
         E_j(k) = (2ħ/i dt) (a_j - b_j)/(a_j + b_j),    a_j = lower e^(-ik dx) + diagonal + upper e^(ik dx)
@@ -104,7 +106,9 @@ def from_dense(matrix: np.ndarray) -> tuple[np.ndarray, float]:
     return bands, float(np.max(np.abs(rest)))
 
 
-def measure(left: np.ndarray, right: np.ndarray, kinetic: float, step: float, potential: np.ndarray | None) -> Measured:
+def measure(
+    left: np.ndarray, right: np.ndarray, kinetic: float, step: complex, potential: np.ndarray | None
+) -> Measured:
     """Read both sides: what each row of G is, and by which factors it differs from the right one."""
     raw = (left, right)
     eps = np.finfo(left.dtype).eps
@@ -117,20 +121,27 @@ def measure(left: np.ndarray, right: np.ndarray, kinetic: float, step: float, po
     unscaled = abs(np.median(sums[rows].real) - 1) < 0.05
     scale = np.ones(n, complex) if unscaled else np.where(np.abs(sums) > 0, sums, 1)
     left, right = left / scale, right / scale
-    # Of the four off-diagonals at most one is expected to be wrong.
-    averaging = float(np.median([np.median(band[rows].real) for side in (left, right) for band in side[[0, 2]]]))
-    averaging = next((usual for usual in (0.0, 1 / 12, 1 / 6) if abs(averaging - usual) < 1e-6 + 1e3 * eps), averaging)
+    averaging = _averaging(left, right, step, rows, eps)
     mean = np.array([averaging, 1 - 2 * averaging, averaging])[:, None]
-    energies = (2 / (1j * step) * (left - mean), 2 / (1j * step) * (mean - right))
+    energies = [2 / (1j * step) * (left - mean), 2 / (1j * step) * (mean - right)]
     given = potential is not None
+    size = max(float(np.max(np.abs(energies[0][1][rows] - 2 * kinetic))), 0.0)
+    noise = max(1e4 * eps * max(2 / abs(step), size), max(1e-8, 1e2 * eps) * kinetic)
+    absorbed, undone = (None, 0.0) if given and np.iscomplexobj(potential) else _absorption(energies, averaging, noise)
+    if undone:
+        for energy, loss in zip(energies, absorbed, strict=True):
+            energy -= 1j * _weighted(loss, averaging)
+        absorbed = None
     if potential is None:
         potential = _read_potential(energies[0].real, averaging, kinetic, rows)
         if not cyclic:  # the rows at the ends say more about the walls
             potential[0], potential[-1] = 2 * potential[1] - potential[2], 2 * potential[-2] - potential[-3]
     size = float(np.max(np.abs(potential)))
-    noise = max(1e4 * eps * max(2 / step, size), max(1e-8, 1e2 * eps) * kinetic)
+    noise = max(1e4 * eps * max(2 / abs(step), size), max(1e-8, 1e2 * eps) * kinetic)
     if not given and np.max(np.abs(potential[rows])) < noise:
         potential = np.zeros(n)
+    if absorbed is not None:
+        potential = potential + 1j * absorbed[0]
     inner = np.zeros((3, n), bool)
     inner[:, slice(None) if cyclic else slice(1, -1)] = True
     sides = []
@@ -148,31 +159,78 @@ def measure(left: np.ndarray, right: np.ndarray, kinetic: float, step: float, po
             inner[beside, row] = False
         if not given and averaging and not cyclic:
             inner[beside, row] = False  # it holds the potential of the end point, which was not given
-    return Measured(kinetic, step, averaging, cyclic, potential, given, tuple(sides), noise, raw, scale, inner)
+    return Measured(
+        kinetic,
+        step,
+        averaging,
+        cyclic,
+        potential,
+        given,
+        undone,
+        absorbed is not None,
+        tuple(sides),
+        noise,
+        raw,
+        scale,
+        inner,
+    )
+
+
+def _averaging(left: np.ndarray, right: np.ndarray, step: complex, rows: np.ndarray, eps: float) -> float:
+    """Return the entry of M beside its diagonal."""
+    factor = 1j * step  # M is what is left of an off-diagonal that has no part along i dt
+    along = [(band[rows] / factor).imag * abs(factor) for side in (left, right) for band in side[[0, 2]]]
+    turn = (1 / factor).imag * abs(factor)
+    seen = [float(np.median(values)) / turn for values in along]
+    # A band that is multiplied by something complex shows a wrong M; two that agree on a usual one are believed.
+    for usual in (0.0, 1 / 12, 1 / 6):
+        if sum(abs(value - usual) < 1e-6 + 1e3 * eps for value in seen) >= 2:
+            return usual
+    return float(np.median(seen))
+
+
+def _absorption(energies: list, averaging: float, noise: float) -> tuple[list | None, float]:
+    """Return the imaginary potential of both sides where there is one, and how much one side takes back of it."""
+    losses = [energy[1].imag / (1 - 2 * averaging) for energy in energies]
+    size = max(float(np.max(np.abs(loss[2:-2]))) for loss in losses)
+    for energy, loss in zip(energies, losses, strict=True):
+        # What belongs to a potential shows beside the diagonal only as M carries it there.
+        beside = np.abs((energy - 1j * _weighted(loss, averaging)).imag[[0, 2], 2:-2])
+        if np.median(beside) > 10 * noise or size <= 10 * noise:
+            return None, 0.0
+    same, opposite = (np.abs(losses[0] - sign * losses[1])[2:-2] for sign in (1, -1))
+    if same.max() <= 10 * noise:
+        return losses, 0.0
+    if opposite.max() <= 10 * noise and np.mean(np.abs(losses[0]) > 10 * noise) > 3 / len(losses[0]):
+        return losses, size
+    return None, 0.0
+
+
+def _weighted(potential: np.ndarray, averaging: float) -> np.ndarray:
+    """Return the bands of MV."""
+    return np.stack(
+        [
+            averaging * np.roll(potential, 1),
+            (1 - 2 * averaging) * potential,
+            averaging * np.roll(potential, -1),
+        ]
+    )
 
 
 def expected_energy(m: Measured) -> np.ndarray:
     """Return G as it should be, (3, n)."""
-    v, side = m.potential, m.averaging
-    return np.stack(
-        [
-            -m.kinetic + side * np.roll(v, 1),
-            2 * m.kinetic + (1 - 2 * side) * v,
-            -m.kinetic + side * np.roll(v, -1),
-        ]
-    )
+    return _weighted(m.potential, m.averaging) + m.kinetic * np.array([[-1.0], [2.0], [-1.0]])
 
 
 def _fit(energy, averaging, kinetic, potential, noise, rows) -> tuple[np.ndarray, np.ndarray]:
     """Return factors (lower, diagonal, upper, potential), and the G they make."""
     n = energy.shape[1]
-    bases = np.zeros((4, 3, n))
+    bases = np.zeros((4, 3, n), potential.dtype)
     bases[0, 0], bases[1, 1], bases[2, 2] = -kinetic, 2 * kinetic, -kinetic
-    weighted = [averaging * np.roll(potential, 1), (1 - 2 * averaging) * potential, averaging * np.roll(potential, -1)]
-    bases[3] = weighted
+    bases[3] = _weighted(potential, averaging)
     seen = potential[rows]
     visible = np.max(np.abs(seen)) > 10 * noise
-    varies = np.ptp(seen) > 1e-3 * np.max(np.abs(seen))
+    varies = np.ptp(seen.real) + np.ptp(seen.imag) > 1e-3 * np.max(np.abs(seen))
     if visible and varies:
         columns = bases
     elif visible:
