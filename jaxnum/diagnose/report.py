@@ -45,12 +45,14 @@ class Finding:
         message: What, where and by how much, as a sentence.
         evidence: The numbers behind the sentence.
         cure: What to change.
+        reproduce: A few lines of Python that give its main number, where such lines are short.
     """
 
     code: str
     message: str
     evidence: dict[str, Any] = field(default_factory=dict)
     cure: str = ""
+    reproduce: str = ""
 
     def __str__(self) -> str:
         return f"[{self.code}] {self.message}" + (f" Cure: {self.cure}" if self.cure else "")
