@@ -1,6 +1,6 @@
 """A sweep on disk: chunks that are whole or absent, which anybody who asks the same question can finish.
 
-    manifest.json             what is computed: function, program, parameters, axes, and the layout of a member's results
+    manifest.json             what is computed: function, program, parameters, axes, and the layout of the results
     parameters.npz            the values along the axes, or every member's parameters
     chunk-START-STOP.npz      members START up to STOP, with a checksum and a note of where they were computed
     .lock                     held while somebody writes; the kernel lets go of it when that process dies
@@ -178,11 +178,13 @@ def writing(
         parameters: Tree of the parameters, or None.
     """
     path = Path(path)
-    if path.exists() and not path.is_dir():
-        raise NotADirectoryError(f"{path} is a file; give the name of a folder.")
     try:
+        if path.exists() and not path.is_dir():
+            raise NotADirectoryError(f"{path} is a file; give the name of a folder.")
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
+        if error.errno is None:
+            raise
         raise OSError(error.errno, f"The folder {path} cannot be made: {error.strerror}") from error
     with _locked(path):
         for entry in path.iterdir():  # we hold the lock, so nobody is writing these any more

@@ -44,7 +44,7 @@ def outcomes(solution: Solution) -> str:
 
 
 def _place(solution: Solution, index: tuple[Any, ...]) -> str:
-    known = solution.history["parameters"] if "parameters" in solution.history else None
+    known = dict(solution.history.items()).get("parameters")
     axes = solution.axes
     if len(axes) > 1 or (isinstance(known, dict) and tuple(known) == axes):
         return ", ".join(f"{name} {_short(known[name][i])}" for name, i in zip(axes, index, strict=True))

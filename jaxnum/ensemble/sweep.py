@@ -88,7 +88,7 @@ def sweep(
         >>> axes = ensemble.grid(rate=jnp.array([0.01, 0.1, 0.5]), beta=jnp.array([0.0, 0.5]))
         >>> solution = ensemble.sweep(run, axes)
         >>> print(solution.status, solution.value.shape, solution.axes)
-        ok: 4, diverged: 2 (3, 2, 2) ('rate', 'beta')
+        ok: 4, nonfinite: 2 (3, 2, 2) ('rate', 'beta')
     """
     if not callable(fn):
         refuse("fn", "be a function of one member's parameters", f"is {type(fn).__name__}")
