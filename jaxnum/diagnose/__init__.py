@@ -6,8 +6,9 @@ Every function takes the user's own objects (plain NumPy is fine) and returns a 
 from jaxnum.diagnose.boundary_conditions import boundary_conditions
 from jaxnum.diagnose.faults.network import Network
 from jaxnum.diagnose.fixed_point import fixed_point
-from jaxnum.diagnose.gradient import gradient
+from jaxnum.diagnose.gradient import gradient, training_step
 from jaxnum.diagnose.order import order
+from jaxnum.diagnose.published import published_number
 from jaxnum.diagnose.report import Diagnosis, Finding, Table
 from jaxnum.diagnose.scheme import scheme
 from jaxnum.diagnose.smoothing import smoothing
@@ -25,10 +26,12 @@ __all__ = [
     "fixed_point",
     "gradient",
     "order",
+    "published_number",
     "scheme",
     "smoothing",
     "step_size",
     "training",
+    "training_step",
     "update_rule",
     "wavefunction",
 ]

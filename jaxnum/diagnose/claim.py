@@ -19,6 +19,17 @@ class Unusable(Exception):
         self.finding, self.table = finding, table
 
 
+@dataclass(frozen=True)
+class Step:
+    """That the claim is a training step, old parameters in and new ones out.
+
+    Attributes:
+        rate: Its learning rate, None where it is not known.
+    """
+
+    rate: float | None
+
+
 @dataclass
 class Claim:
     """A claimed gradient that is called like the user would call it: the loss first, then the gradient.
@@ -31,6 +42,9 @@ class Claim:
         findings: What is wrong with the shapes, by code and leaf.
         shapes: Shape of each leaf as returned, once it is known.
         single: Whether numbers come in single precision.
+        changes: Whether parameters were written into.
+        own_dtype: Whether parameters are handed over in their own dtype instead of in doubles.
+        step: Whether the function is a training step; what is claimed is then (old − new)/rate.
     """
 
     function: Callable
@@ -42,15 +56,17 @@ class Claim:
     single: bool = False
     changes: bool = False
     own_dtype: bool = False
+    step: Step | None = None
 
-    def __call__(self, flat: np.ndarray, *, forward_first: bool = True) -> np.ndarray:
+    def __call__(self, flat: np.ndarray) -> np.ndarray:
         """Return the claimed gradient at a point as one vector of doubles, whatever its structure.
 
         A complex point, one step of differentiation, goes to the claim alone.
         """
-        if forward_first and flat.dtype.kind != "c":
+        if flat.dtype.kind != "c":
             self.loss(self.at.tree(flat))
-        return self.read(self.raw(flat), complex_ok=flat.dtype.kind == "c")
+        told = self.read(self.raw(flat), complex_ok=flat.dtype.kind == "c")
+        return told if self.step is None else (flat - told) / (self.step.rate or 1.0)
 
     def raw(self, flat: np.ndarray) -> Any:
         """Return what the user's function returns."""
@@ -61,18 +77,26 @@ class Claim:
         except Exception as error:
             what = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
             where = _line(error)
-            message = f"The claimed gradient fails{where}: {what}."
+            message = f"{self._what} fails{where}: {what}."
             raise Unusable(Finding("gradient-fails", message, {"error": type(error).__name__}, _FAILS)) from error
         after = jax.tree.leaves(tree)
         same = all(np.array_equal(a, np.asarray(b), equal_nan=True) for a, b in zip(before, after, strict=False))
         self.changes |= not same
-        return result
+        return tree if result is None and self.step is not None else result
+
+    @property
+    def _noun(self) -> str:
+        return "The gradient of" if self.step is None else "The new value of"
+
+    @property
+    def _what(self) -> str:
+        return "The claimed gradient" if self.step is None else "The step"
 
     def read(self, result: Any, *, complex_ok: bool = False) -> np.ndarray:
         """Return a gradient as one vector in the order of the parameters."""
         pieces = self._pieces(result)
         if not complex_ok and any(p.dtype.kind == "c" for p in pieces):
-            message = "The claimed gradient is complex, and the parameters are real."
+            message = f"{self._what} is complex, and the parameters are real."
             raise Unusable(Finding("complex-gradient", message, {}, "Take the real part where that is meant."))
         self.shapes = [np.shape(p) for p in pieces]
         leaves = []
@@ -84,7 +108,7 @@ class Claim:
         flat = np.concatenate(leaves)
         if not np.all(np.isfinite(flat)):
             i = next(i for i, s in enumerate(self.at.slices) if not np.all(np.isfinite(flat[s])))
-            message = f"The claimed gradient is not finite{self._of(i)}, where the loss and its gradient are."
+            message = f"{self._what} is not finite{self._of(i)}, where the loss and its gradient are."
             cure = "Look for a division by zero, a logarithm of zero, or exp of something large."
             raise Unusable(Finding("nonfinite-gradient", message, {"leaf": self.at.names[i]}, cure))
         return flat
@@ -113,9 +137,7 @@ class Claim:
                         break
         if parts is None:
             got = len(jax.tree.leaves(result))
-            message = (
-                f"The claimed gradient has {got} array{'s' * (got != 1)} for {count} parameter{'s' * (count != 1)}."
-            )
+            message = f"{self._what} has {got} array{'s' * (got != 1)} for {count} parameter{'s' * (count != 1)}."
             shapes = [np.shape(x) for x in jax.tree.leaves(result)][:20]
             rows = [
                 (at.names[i] if i < count else "", str(at.shapes[i]) if i < count else "", str(s))
@@ -137,17 +159,17 @@ class Claim:
         squeezed = tuple(d for d in piece.shape if d != 1) == tuple(d for d in shape if d != 1)
         evidence = {"leaf": self.at.names[i], "shape": list(shape), "given": list(piece.shape)}
         if piece.shape == shape[::-1]:
-            message = f"The gradient of {name} is transposed: it has shape {piece.shape} and must have {shape}."
+            message = f"{self._noun} {name} is transposed: it has shape {piece.shape} and must have {shape}."
             self._say("transposed-leaf", i, message, evidence, _TRANSPOSED)
             return piece.T
         if squeezed and piece.size == int(np.prod(shape)):
             if updated is not None and int(np.prod(updated)) == piece.size:
                 self.notes[f"shape {i}"] = (
-                    f"The gradient of {name} has shape {piece.shape} instead of {shape}; an update keeps its size."
+                    f"{self._noun} {name} has shape {piece.shape} instead of {shape}; an update keeps its size."
                 )
             else:
                 words = f"makes an array of shape {updated} of it" if updated else "fails"
-                message = f"The gradient of {name} has shape {piece.shape} and must have {shape}: an update {words}."
+                message = f"{self._noun} {name} has shape {piece.shape} and must have {shape}: an update {words}."
                 self._say("wrong-shape", i, message, evidence, f"Reshape it to {shape}.")
             return piece.reshape(shape)
         stacked = piece.ndim > len(shape) and piece.shape[piece.ndim - len(shape) :] == shape
@@ -155,16 +177,16 @@ class Claim:
             total = piece.reshape(-1, *shape).sum(0)
             count = piece.size // max(1, int(np.prod(shape)))
             message = (
-                f"The gradient of {name} has shape {piece.shape} and must have {shape}: one for each of {count} "
+                f"{self._noun} {name} has shape {piece.shape} and must have {shape}: one for each of {count} "
                 "samples, not added up."
             )
             self._say("not-summed", i, message, evidence, "Sum over the samples: axis 0.")
             return total
         if piece.size == 1:
-            message = f"The gradient of {name} is one number and must have shape {shape}."
+            message = f"{self._noun} {name} is one number and must have shape {shape}."
             self._say("wrong-shape", i, message, evidence, "Sum over samples alone (axis 0), not over units.")
             return np.full(shape, piece.ravel()[0])
-        message = f"The gradient of {name} has shape {piece.shape} and must have {shape}."
+        message = f"{self._noun} {name} has shape {piece.shape} and must have {shape}."
         cure = "Write the shape of every factor beside the line: (inputs, samples) @ (samples, outputs)."
         raise Unusable(Finding("wrong-shape", message, evidence, cure), self.table())
 
@@ -181,16 +203,16 @@ _FAILS = "Print the shapes just before the line; an elementwise product and a ma
 _TRANSPOSED = "Exchange the factors of the product: (A B)ᵀ = Bᵀ Aᵀ."
 
 
-def claim(claimed_gradient: Any, loss: Callable, at: Parameters) -> Claim:
-    """Check the claimed gradient and dress it."""
-    function = caller("claimed_gradient", claimed_gradient, at.at)
-    found = Claim(function, caller("loss", loss, at.at), at)
+def claim(claimed: Any, loss: Callable, at: Parameters, step: Step | None = None) -> Claim:
+    """Check the claimed gradient, or the training step, and dress it."""
+    function = caller("claimed_gradient" if step is None else "step", claimed, at.at)
+    found = Claim(function, caller("loss", loss, at.at), at, step=step)
     if any(d != np.dtype(float) for d in at.dtypes):
         # Code that mixes its own float32 constants strictly may not take doubles.
         try:
             found(at.flat())
         except Unusable:
-            found = Claim(function, caller("loss", loss, at.at), at, own_dtype=True)
+            found = Claim(function, caller("loss", loss, at.at), at, own_dtype=True, step=step)
     return found
 
 
@@ -215,7 +237,7 @@ def _is_array(x: Any) -> bool:
 def _numbers(x: Any) -> np.ndarray:
     array = np.asarray(x)
     if array.dtype.kind not in "biufc":
-        message = f"The claimed gradient holds {array.dtype} instead of numbers."
+        message = f"It returns {array.dtype} instead of numbers."
         raise Unusable(Finding("not-numbers", message, {}, "Return arrays of numbers."))
     return array
 

@@ -2,45 +2,18 @@
 
     u(p): the claim,   g(p) = ∇L(p): the truth, by autodiff of the loss or by differences, doubted before it is used
 
-In this order: does the claim run, have the right shapes and give the same twice; is the loss that of the network;
-is u = g at several points; is u = c g, or so leaf by leaf; does a known mistake in backpropagation reproduce u, or do
-two; is u the gradient of anything (∂u/∂p symmetric); which components are wrong, and by which factor. What no rule
-explains is located and called unknown.
+The steps are those of `examination`, in its order; a training step is examined by the gradient it implies.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import Any
 
-import numpy as np
-
-from jaxnum._checks import refuse
-from jaxnum.diagnose import gradient_rules as rules
-from jaxnum.diagnose.claim import Claim, Unusable, claim
-from jaxnum.diagnose.faults.backprop import Mistake
-from jaxnum.diagnose.faults.explain import Explainer, Explanation
-from jaxnum.diagnose.faults.network import Network, Recognized, arrays_in_sight, discover, layout, recognize
-from jaxnum.diagnose.gradient_rules import Comparison
-from jaxnum.diagnose.integrability import Symmetry, rise, symmetry
-from jaxnum.diagnose.report import Diagnosis, Finding, Table
-from jaxnum.diagnose.truth import (
-    Parameters,
-    Truth,
-    caller,
-    check_points,
-    double_precision,
-    doubt,
-    parameters,
-    spread,
-    truth,
-)
-
-# Right code differs from autodiff by rounding, 1e-12 or so; claims that are differences themselves by 1e-8 or so. The
-# smallest mistake on record, weights updated early at a rate of 0.01, is 1e-4. In single precision rounding is 1e-6.
-_TOLERANCE = {"double": 1e-6, "single": 3e-4}
-_ROUNDING = {"double": 1e-10, "single": 2e-4}  # what a reproduced mistake may differ by
-_NUM_POINTS = 8
-_NETWORK_POINTS = 4
+from jaxnum._checks import check_positive, refuse
+from jaxnum.diagnose.claim import Step
+from jaxnum.diagnose.examination import Examination
+from jaxnum.diagnose.faults.network import Network
+from jaxnum.diagnose.report import Diagnosis
+from jaxnum.diagnose.truth import check_points, double_precision, parameters, truth
 
 
 def gradient(
@@ -105,396 +78,59 @@ def gradient(
         where = parameters(at, loss, claimed_gradient)
         own = [] if points is None else check_points(points, where)
         found = truth(loss, where)
-        return _Examination(loss, claimed_gradient, where, own, found, network).diagnose()
+        return Examination(loss, claimed_gradient, where, own, found, network).diagnose()
 
 
-class _Examination:
-    """One examination: what is known so far, filled step by step."""
+def training_step(
+    step: Callable,
+    loss: Callable,
+    at: Any,
+    *,
+    learning_rate: float | None = None,
+    points: Sequence[Any] | None = None,
+    network: Network | None = None,
+) -> Diagnosis:
+    """Say whether a hand-written training step follows the gradient of a loss, and if not, what is wrong with it.
 
-    def __init__(self, loss, claimed, where: Parameters, own: list, found: Truth, network: Network | None):
-        self.loss, self.function, self.where, self.own, self.truth = loss, claimed, where, own, found
-        self.network, self.subject = network, _subject(claimed)
-        self.notes: list[str] = []
-        self.tables: list[Table] = []
-        self.findings: list[Finding] = []
+    The gradient that it follows is recovered from old and new parameters, (old − new)/rate. Memory of the step, such
+    as a velocity, is set back before every call, so that each is the first one; `update_rule` is about the others.
 
-    def diagnose(self) -> Diagnosis:
-        """Go through the battery in its order."""
-        points = self._points()
-        why = doubt(self.truth, points[1:], self.steps)
-        if why:
-            cure = "Make the loss a smooth function of its parameters where it is looked at; then ask again."
-            message = f"Two ways to the true gradient disagree, so nothing can be said about yours. {why}"
-            return self._done([Finding("inconclusive", message, {"method": self.truth.method}, cure)])
-        self._say_truth(len(points))
-        try:
-            self.claim = claim(self.function, self.loss, self.where)
-            field = self._repeat(points[0])
-            if field is None:
-                return self._done(self.findings)
-            known = self._forward(points)
-            if known is not None:
-                points = np.concatenate([points, self._network_points()])
-            compared = self._compare(points, field, known)
-        except Unusable as stop:
-            if stop.table is not None:
-                self.tables.append(stop.table)
-            return self._done([*self.findings, stop.finding])
-        shapes = list(self.claim.findings.values())
-        self.notes += self.claim.notes.values()
-        if shapes:
-            self.tables.append(self.claim.table())
-        if self.claim.changes:
-            message = "The claimed gradient writes into the parameters it is given, so that they change unseen."
-            cure = "Write w = w − step · g outside, or copy first; `-=` on an array changes the caller's."
-            self.findings.append(Finding("changes-parameters", message, {}, cure))
-        if not compared.wrong:
-            self._say_right(compared, known, bool(shapes or self.findings))
-            return self._done([*self.findings, *shapes])
-        self.tables.append(compared.table())
-        causes = self._causes(compared, known, field)
-        return self._done([*self.findings, *shapes, *causes])
+    Args:
+        step: Function of the parameters that returns the new ones, in the same structure or beside a loss; or that
+            writes them in place and returns None.
+        loss: Function of the parameters that returns one number.
+        at: Parameters: an array, or a pytree such as a tuple of arrays.
+        learning_rate: Rate of the step. Without it the factor between step and gradient is taken for the rate, so
+            that a wrong factor common to all parameters cannot be seen.
+        points: Further parameters to compare at.
+        network: The network it trains, as for `gradient`.
 
-    def _done(self, findings: list[Finding]) -> Diagnosis:
-        return Diagnosis(self.subject, tuple(findings), tuple(self.notes), tuple(self.tables))
+    Returns:
+        Diagnosis with the codes of `gradient`; mistakes of order, such as `weights-updated-early`, come with the rate
+        that was recovered. The notes give the learning rate.
 
-    # Where -------------------------------------------------------------------------------------------------------
+    Raises:
+        ValueError: As `gradient` does.
 
-    def _points(self) -> np.ndarray:
-        """Return `at`, the user's own points and generic ones around, wherever the loss has a gradient."""
-        rng = np.random.default_rng(0)
-        start = self.where.rounded(self.where.flat())
-        chosen, steps = [], []
-        for width in (0.4, 0.4, 0.4, 1.5, 0.4, 0.4, 1.5, 0.4):
-            for narrower in (1.0, 0.3, 0.1, 0.01, 1e-3):
-                step = narrower * spread(self.where, rng, width)
-                point = self.where.rounded(start + step)
-                if self._usable(point):
-                    chosen.append(point)
-                    steps.append(0.5 * spread(self.where, rng, 0.4) * narrower)
-                    break
-        fixed = [p for p in (start, *map(self.where.rounded, self.own)) if self._usable(p)]
-        if not fixed and not chosen:
-            refuse("at", "lie where the loss is finite", f"gives {self.truth.value(start)}")
-        if len(chosen) < 3:
-            chosen, steps = chosen + fixed, [*steps, *(0.1 * p for p in fixed)]
-        self.steps = np.array(steps)
-        return np.array((fixed or chosen)[:1] + chosen + fixed[1:])
-
-    def _usable(self, point: np.ndarray) -> bool:
-        try:
-            value = self.truth.value(point)
-            slope, _ = self.truth.gradient(point)
-        except (ValueError, FloatingPointError, ZeroDivisionError, OverflowError):
-            return False
-        return bool(np.isfinite(value) and np.all(np.isfinite(slope)))
-
-    def _network_points(self) -> np.ndarray:
-        """Return weights of order one: small ones make every activation a straight line."""
-        rng = np.random.default_rng(2)
-        size = self.where.flat().size
-        points = [self.where.rounded(rng.normal(size=size)) for _ in range(3 * _NETWORK_POINTS)]
-        return np.array([p for p in points if self._usable(p)][:_NETWORK_POINTS]).reshape(-1, size)
-
-    def _leaves(self, points: np.ndarray) -> list[np.ndarray]:
-        where = self.where
-        return [points[:, s].reshape(-1, *shape) for s, shape in zip(where.slices, where.shapes, strict=True)]
-
-    # What a second call shows ------------------------------------------------------------------------------------
-
-    def _repeat(self, x: np.ndarray) -> Callable[[np.ndarray], np.ndarray] | None:
-        """Call the claim several times at one point; return it as a pure function, or None where it is none."""
-        calls = [self.claim(x) for _ in range(2)]
-        size = max(np.max(np.abs(calls[0])), 1e-300)
-        if np.max(np.abs(calls[1] - calls[0])) <= 1e-9 * size:
-            return self.claim
-        calls += [self.claim(x) for _ in range(2)]
-        steps = np.diff(calls, axis=0)
-        if np.allclose(steps[1], steps[0], rtol=1e-6, atol=1e-9 * size) and np.any(steps[0]):
-            growth = float(np.linalg.norm(calls[1]) / max(np.linalg.norm(calls[0]), 1e-300))
-            message = (
-                f"Each call adds to the last: a second one at the same parameters returns {growth:.4g} times as much."
-            )
-            evidence = {"growth": growth}
-            cure = "Set the stored gradient to zero before each backward pass."
-            self.findings.append(Finding("accumulates", message, evidence, cure))
-            self.notes.append("What follows is about what a single call adds.")
-            return _Increments(self.claim, calls[-1])
-        ratio = float(steps[1] @ steps[0] / max(steps[0] @ steps[0], 1e-300))
-        if 0 < ratio < 1 and np.allclose(steps[1], ratio * steps[0], rtol=1e-6, atol=1e-9 * size):
-            message = f"What comes back remembers earlier calls, as a velocity with momentum {ratio:.6g} does."
-            cure = "Return the gradient itself; keep the velocity in the update."
-            self.findings.append(Finding("remembers", message, {"momentum": ratio}, cure))
-            return None
-        message = (
-            "Two calls of the claimed gradient at the same parameters differ by "
-            f"{np.max(np.abs(steps[0])) / size:.2g} of the largest component."
-        )
-        cure = "Fix what is drawn at random or kept between calls: minibatches, dropout, counters, stored arrays."
-        evidence = {"difference": float(np.max(np.abs(steps[0])))}
-        self.findings.append(Finding("not-repeatable", message, evidence, cure))
-        return None
-
-    # Forward first -----------------------------------------------------------------------------------------------
-
-    def _forward(self, points: np.ndarray) -> Recognized | None:
-        """Hold the loss against the reference; what is wrong there comes before any word about the gradient."""
-        leaves = self._leaves(points[1:])
-        values = np.array([self.truth.value(p) for p in points[1:]])
-        if self.network is None:
-            known = discover(self.loss, self.where.shapes, leaves, values)
-        else:
-            found = layout(self.network, self.where.shapes)
-            if found is None:
-                net = self.network
-                but = f"have shapes {', '.join(map(str, self.where.shapes))}"
-                must = f"make up a network from {net.x.shape[1]} inputs to {net.y.shape[1]} outputs with `network`"
-                refuse("at", must, but)
-            known = recognize(self.network, found, leaves, values)
-            if known is None:
-                message = (
-                    "Your loss is not that of the network given: it agrees with no multiple of the mean squared error, "
-                    "of the cross-entropies or of the mean absolute error at random weights."
-                )
-                cure = "Check samples, targets and activations in `network`, or give its `loss`; else the forward pass."
-                self.findings.append(Finding("other-forward", message, {}, cure))
-        if known is None:
-            return None
-        self.notes.append(f"The loss is that of a network: {known}.")
-        if known.broadcast:
-            n = len(known.network.x)
-            message = (
-                f"The loss compares every prediction with every target: an array of shape ({n}, {n}) from predictions "
-                f"({n}, 1) and targets ({n},). Its gradient is that of the same loss with every target replaced by "
-                "their mean, so that the best answer is the mean."
-            )
-            evidence = {"samples": n, "mean_target": float(known.network.y.mean())}
-            cure = "Give predictions and targets the same shape, (n, 1) both."
-            self.findings.append(Finding("broadcast-targets", message, evidence, cure))
-        if known.sign < 0 and known.told:
-            message = "The forward pass takes φ(−z): the sign inside the activation is flipped."
-            self.findings.append(Finding("flipped-sigmoid", message, {"sign": -1.0}, "φ(z) = 1/(1 + exp(−z))."))
-        return known
-
-    # Compare -----------------------------------------------------------------------------------------------------
-
-    def _compare(self, points: np.ndarray, field: Callable, known: Recognized | None) -> Comparison:
-        pairs = [self.truth.gradient(p) for p in points]
-        claimed = np.array([field(p) for p in points])
-        precision = "single" if self.claim.single or self.claim.own_dtype else "double"
-        self.precision = precision
-        samples = () if known is None else (len(known.network.x), known.network.y.shape[1], known.network.y.size)
-        if known is None:
-            samples = tuple(dict.fromkeys(n for shape in _shapes_in_sight(self.loss) for n in shape))[:6]
-        true, error = (np.array(x) for x in zip(*pairs, strict=True))
-        return Comparison(self.where, points, true, claimed, error, _TOLERANCE[precision], samples)
-
-    def _causes(self, c: Comparison, known: Recognized | None, field: Callable) -> list[Finding]:
-        """Go through the rules, the ones that explain everything first."""
-        found = next((f for rule in rules.ALONE if (f := rule(c))), [])
-        explainer = None
-        if not found and known is not None:
-            explainer = Explainer(known, self._leaves(c.points), c.claimed, _ROUNDING[self.precision])
-            found = self._explained(explainer.one(), c, known)
-        for rule in rules.LEAF_BY_LEAF:
-            found = found or rule(c)
-        if not found and explainer is not None:
-            found = self._explained(explainer.two(), c, known)
-        for rule in rules.REST:
-            found = found or rule(c)
-        found = found or self._unknown(c, known)
-        if found[0].code not in ("constant-factor", "wrong-sign", "zero-gradient") or "factors" in found[0].evidence:
-            found = self._of_what(found, c, field)
-        return [replace(f, reproduce=_lines(self, f)) for f in found]
-
-    def _explained(self, explanations: list[Explanation], c: Comparison, known: Recognized) -> list[Finding]:
-        """Turn the explanations that survived into findings of the first, with the others named."""
-        if not explanations:
-            return []
-        best, *others = explanations
-        evidence = c.evidence() | {"residual": best.residual, "scale": best.scale}
-        if best.rate is not None:
-            evidence["rate"] = best.rate
-        alternatives = [list(e.codes) for e in others if e.codes != best.codes]
-        found = []
-        for mistake in best.mistakes:
-            message = _sentence(mistake, best, known)
-            if not found and alternatives:
-                evidence["alternatives"] = alternatives
-                message += f" The same numbers come from {_or(others, best)}."
-            found.append(Finding(mistake.code, message, dict(evidence), mistake.cure))
-        if best.scale != 1.0:
-            words = rules.meaning(best.scale, c.samples)
-            message = f"Besides, all of it is {best.scale:.6g} times what that mistake gives."
-            code = "wrong-sign" if abs(best.scale + 1) < 1e-6 else "constant-factor"
-            cure = f"It looks like {words}." if words else "Look for a factor or a sign."
-            found.append(Finding(code, message, {"scale": best.scale}, cure))
-        rows = tuple(
-            (" + ".join(f"{m.code} ({m.where or 'all'})" for m in e.mistakes), e.scale, e.residual)
-            for e in explanations
-        )
-        heads = ("mistake", "factor besides", "largest difference")
-        self.tables.append(Table(f"Mistakes that reproduce it at all {len(c.points)} points", heads, rows[:8]))
-        return found
-
-    def _unknown(self, c: Comparison, known: Recognized | None) -> list[Finding]:
-        found = rules.unknown(c)
-        if known is None or not c.wrong:
-            return found
-        depth = len(known.layout.weights)
-        where = [known.layout.weights.index(i) for i in c.wrong if i in known.layout.weights]
-        where += [known.layout.biases.index(i) for i in c.wrong if i in known.layout.biases]
-        first = max(where)
-        names = ", ".join(known.layout.name(i) for i in c.wrong)
-        layer = "the last layer" if first == depth - 1 else f"layer {first + 1} of {depth}"
-        [finding] = found
-        message = f"{finding.message} Counted from the output, {layer} is the first with something wrong ({names})."
-        evidence = finding.evidence | {"first_wrong_layer": first + 1, "layers": depth}
-        return [Finding("unknown-cause", message, evidence, finding.cure)]
-
-    def _of_what(self, found: list[Finding], c: Comparison, field: Callable) -> list[Finding]:
-        """Add to the first finding whether the claim is the gradient of anything."""
-        use = c.points[1:3] if len(c.points) > 2 else c.points
-        try:
-            measured = symmetry(field, use, single=self.precision == "single")
-        except Unusable:
-            return found
-        first = found[0]
-        evidence = first.evidence | {"asymmetry": measured.asymmetry, "asymmetry_error": measured.error}
-        self.notes.append(_say_symmetry(measured))
-        if measured.symmetric:
-            step = (field, c.points[1], c.points[2])
-            evidence["rise"], evidence["rise_of_loss"] = (
-                rise(*step),
-                self.truth.value(c.points[2]) - self.truth.value(c.points[1]),
-            )
-        return [replace(first, evidence=evidence), *found[1:]]
-
-    # Words -------------------------------------------------------------------------------------------------------
-
-    def _say_truth(self, count: int) -> None:
-        why = f" ({self.truth.why})" if self.truth.why else ""
-        self.notes.append(f"Truth: {self.truth.method}{why}, at {count} points or more, checked against differences.")
-
-    def _say_right(self, c: Comparison, known: Recognized | None, besides: bool) -> None:
-        gaps = np.linalg.norm(c.claimed - c.true, axis=1) / np.maximum(np.linalg.norm(c.true, axis=1), np.max(c.sizes))
-        agreement = float(np.max(gaps))
-        but = "Apart from that your" if besides else "Your"
-        self.notes.append(f"{but} gradient is the true one to {agreement:.1e} of its length at {len(c.points)} points.")
-        limit = 100 * _ROUNDING[self.precision]
-        if agreement > limit and self.truth.method.startswith("autodiff"):
-            self.notes.append("That is more than rounding: it is made by differences, perhaps.")
-        if np.linalg.norm(c.true[0]) <= 1e-8 * np.max(c.sizes):
-            self.notes.append("At `at` itself the gradient vanishes; the comparison was made around it.")
-        if known is not None and not besides:
-            self.notes.append("If training does not work, ask `diagnose.training` or `diagnose.step_size`.")
-
-
-class _Increments:
-    """What each call of an accumulating claim adds."""
-
-    def __init__(self, function: Claim, last: np.ndarray):
-        self.function, self.last = function, last
-
-    def __call__(self, flat: np.ndarray) -> np.ndarray:
-        new = self.function(flat)
-        step, self.last = new - self.last, new
-        return step
-
-
-def _subject(fn: Any) -> str:
-    name = getattr(fn, "__name__", None) or type(fn).__name__
-    return "the claimed gradient" if name == "<lambda>" else name
-
-
-def _named(explanation: Explanation) -> str:
-    return " + ".join(f"{m.code} ({m.where})" if m.where else m.code for m in explanation.mistakes)
-
-
-def _sentence(mistake: Mistake, explanation: Explanation, known: Recognized) -> str:
-    where = f"In {mistake.where} " if mistake.where else ""
-    message = where + (mistake.message if where else mistake.message[0].upper() + mistake.message[1:]) + "."
-    if mistake.code == "weights-updated-early":
-        message = message[:-1] + f", with a learning rate of {explanation.rate:.6g}."
-    depth = len(known.layout.weights)
-    squares = known.loss.name.endswith("mean squared error") and known.network.final_activation.name == "logistic"
-    alone = len(explanation.mistakes) == 1 and mistake.layers == (depth - 1,)
-    if mistake.code == "missing-slope" and squares and alone:
-        # An identity: the slope of the cross-entropy in z is (p − y)/n, that of the squares is 2 (p − y) p (1 − p)/n.
-        times = "twice" if known.loss.name == "mean squared error" else "a multiple of"
-        message += f" What is left is exactly the gradient of another loss, {times} the mean binary cross-entropy."
-    return message
-
-
-def _or(others: list[Explanation], best: Explanation) -> str:
-    words = []
-    for e in others:
-        if e.codes != best.codes:
-            words.append(" with ".join(f"`{m.code}`" + (f" in {m.where}" if m.where else "") for m in e.mistakes))
-    return "; or from ".join(dict.fromkeys(words))
-
-
-def _say_symmetry(measured: Symmetry) -> str:
-    along = f" along {measured.directions} directions"
-    numbers = f"‖J − Jᵀ‖/‖J‖ = {measured.asymmetry:.2g} (± {measured.error:.0e}, {measured.method}{along})"
-    if measured.symmetric is None:
-        return f"Whether it is the gradient of anything cannot be told: {numbers}."
-    if measured.symmetric:
-        return f"It is the gradient of another function than your loss: its Jacobian is symmetric, {numbers}."
-    return (
-        f"It is not the gradient of anything: its Jacobian is not symmetric, {numbers}. Following it goes down no "
-        "hill, and where it comes to rest says nothing about a loss."
-    )
-
-
-def _shapes_in_sight(loss: Callable) -> list[tuple[int, ...]]:
-    return [a.shape for a in arrays_in_sight(loss)]
-
-
-def _lines(examination: "_Examination", finding: Finding) -> str:
-    """Return a few lines of Python, to be run beside the user's code, that print the main number of a finding."""
-    where, evidence = examination.where, finding.evidence
-    value, claimed = (_identifier(f, n) for f, n in ((examination.loss, "loss"), (examination.function, "by_hand")))
-    splat = caller("loss", examination.loss, where.at) is not examination.loss
-    number = "np.linalg.norm(u - g) / (np.linalg.norm(u) + np.linalg.norm(g))  # relative_difference"
-    if finding.code in ("constant-factor", "wrong-sign") and "factor" in evidence:
-        number = "u @ g / (g @ g)  # scale"
-    elif "index" in evidence:
-        number = f"u[{evidence['index']}], g[{evidence['index']}]  # yours, true"
-    elif "relative_difference" not in evidence:
-        return ""
-    star = "*" if splat else ""
-    whole = (
-        "np.asarray(at, float)"
-        if isinstance(where.at, np.ndarray)
-        else "jax.tree.map(lambda a: np.asarray(a, float), at)"
-    )
-    if examination.truth.method.startswith("autodiff"):
-        numbers = f", argnums={tuple(range(len(where.at)))}" if splat and isinstance(where.at, tuple) else ""
-        true = f"g = flat(jax.grad(jaxnum.lift({value}){numbers})({star}at))"
-        first = "import jax, jaxnum, numpy as np"
-    else:
-        true = (
-            "x, back = ravel_pytree(at)\n"
-            f"g = differences.derivative(lambda x: {value}({star}back(np.asarray(x))), np.asarray(x)).value"
-        )
-        first = (
-            "import jax, jaxnum, numpy as np\nfrom jax.flatten_util import ravel_pytree\n"
-            "from jaxnum.numerics import differences"
-        )
-    return "\n".join(
-        [
-            first,
-            "jaxnum.enable_x64()",
-            "flat = lambda tree: np.concatenate([np.ravel(x) for x in jax.tree.leaves(tree)])",
-            f"at = {whole}",
-            f"u = flat({claimed}({star}at))",
-            true,
-            f"print({number.split('  #')[0]})  #{number.split('  #')[1]}",
-        ]
-    )
-
-
-def _identifier(fn: Any, otherwise: str) -> str:
-    name = getattr(fn, "__name__", "")
-    return name if name.isidentifier() else otherwise
+    Example:
+        >>> import numpy as np
+        >>> from jaxnum import diagnose
+        >>> data = np.array([1.0, 2.0, 4.0])
+        >>> def loss(a, b):
+        ...     return np.mean((a * b * data - 1.0) ** 2)
+        >>> def step(a, b):
+        ...     a = a - 0.01 * np.mean(2 * (a * b * data - 1.0) * b * data)
+        ...     b = b - 0.01 * np.mean(2 * (a * b * data - 1.0) * a * data)  # a is the new one already
+        ...     return a, b
+        >>> diagnose.training_step(step, loss, (0.5, 0.8), learning_rate=0.01).findings[0].code
+        'weights-updated-early'
+    """
+    if learning_rate is not None:
+        check_positive("learning_rate", learning_rate)
+    if network is not None and not isinstance(network, Network):
+        refuse("network", "be a `diagnose.Network`", f"is {type(network).__name__}")
+    with double_precision():
+        where = parameters(at, loss, step)
+        own = [] if points is None else check_points(points, where)
+        found = truth(loss, where)
+        return Examination(loss, step, where, own, found, network, Step(learning_rate)).diagnose()

@@ -101,7 +101,9 @@ def program(x, y, hidden="sigmoid", final="sigmoid", cost="squares", *, columns=
                 if f"slope at activation {place}" in faults:
                     slope = FUNCTIONS[name][1](hs[k + 1])
                 if f"slope of sum {place}" in faults:
-                    slope = {"sigmoid": lambda z: z * (1 - z), "tanh": lambda z: 1 - z**2}.get(name, np.ones_like)(zs[k])
+                    slope = {"sigmoid": lambda z: z * (1 - z), "tanh": lambda z: 1 - z**2}.get(name, np.ones_like)(
+                        zs[k]
+                    )
                 if f"no slope {place}" in faults:
                     slope = 1.0
                 if f"other slope {place}" in faults:

@@ -46,7 +46,10 @@ class Explanation:
 class Explainer:
     """Tries mistakes on one claim; remembers the gradients of the broken passes."""
 
-    def __init__(self, known: Recognized, leaves: list[np.ndarray], claimed: np.ndarray, tolerance: float):
+    def __init__(
+        self, known: Recognized, leaves: list[np.ndarray], claimed: np.ndarray, tolerance: float, free: bool = False
+    ):
+        self.free = free  # a factor common to everything is the unknown rate of a step, and nothing to explain
         self.known, self.leaves, self.claimed, self.tolerance = known, leaves, claimed, tolerance
         self.weights, self.biases = split(known.layout, leaves)
         self.size = np.maximum(np.max(np.abs(claimed), axis=1), np.finfo(float).tiny)
@@ -63,13 +66,13 @@ class Explainer:
 
     def one(self) -> list[Explanation]:
         """Return every single mistake that explains the claim, with a factor at most."""
-        return _simplest([e for m in self.singles for e in self._try((m,))])
+        return self._simplest([e for m in self.singles for e in self._try((m,))])
 
     def two(self) -> list[Explanation]:
         """Return every pair of mistakes that explains the claim, with a factor at most."""
         pairs = (p for p in itertools.combinations(self.singles, 2) if not p[0].places & p[1].places)
         found = [e for pair in itertools.islice(pairs, _MOST_PAIRS) for e in self._try(pair)]
-        return _simplest(found)
+        return self._simplest(found)
 
     def _matters(self, mistake: Mistake) -> bool:
         told = self.predict((mistake,), 1.0)
@@ -118,9 +121,19 @@ class Explainer:
                 break
         return rate
 
+    def _simplest(self, found: list[Explanation]) -> list[Explanation]:
+        """Put explanations without a factor first, and drop those with one where there are any."""
+        plain = [e for e in found if self._natural(e)]
+        chosen = plain or found
 
-def _simplest(found: list[Explanation]) -> list[Explanation]:
-    """Put explanations without a factor first, and drop those with one where there are any."""
-    plain = [e for e in found if e.scale == 1.0]
-    chosen = plain or found
-    return sorted(chosen, key=lambda e: (len(e.mistakes), len(e.codes), -sum(len(m.layers) for m in e.mistakes)))
+        def strangeness(e):
+            # A sign lost in every layer at once is one flipped sign, not many.
+            signs = sum(m.code == "slope-sign" and len(m.layers) > 1 for m in e.mistakes)
+            return signs, len(e.mistakes), len(e.codes), -sum(len(m.layers) for m in e.mistakes)
+
+        return sorted(chosen, key=strangeness)
+
+    def _natural(self, e: Explanation) -> bool:
+        if self.free and e.rate is not None:
+            return abs(e.rate / e.scale - 1) < 1e-3  # the rate that is too early is the rate of the step
+        return e.scale > 0 if self.free else e.scale == 1.0

@@ -233,10 +233,9 @@ def layer_name(n: int, depth: int) -> str:
     return "the hidden layer" if depth == 2 else f"hidden layer {n + 1}"
 
 
-def layout(network: Network, shapes: Sequence[tuple[int, ...]]) -> Layout | None:
-    """Recognize weights and biases by their shapes; None when they do not make up the network."""
-    inputs, outputs = network.x.shape[1], network.y.shape[1]
-    return next(_layouts(inputs, outputs, tuple(shapes)), None)
+def layouts(network: Network, shapes: Sequence[tuple[int, ...]]) -> list[Layout]:
+    """Return every way to take leaves of these shapes for weights and biases of the network, the likeliest first."""
+    return list(itertools.islice(_layouts(network.x.shape[1], network.y.shape[1], tuple(shapes)), 8))
 
 
 def _layouts(inputs: int, outputs: int, shapes: tuple[tuple[int, ...], ...]) -> Iterator[Layout]:
@@ -244,9 +243,11 @@ def _layouts(inputs: int, outputs: int, shapes: tuple[tuple[int, ...], ...]) -> 
     matrices = [i for i, s in enumerate(shapes) if len(s) == 2 or (len(s) == 1 and s[0] > 1)]
     if len(matrices) > 12:
         return
+    square = [i for i in matrices if len(shapes[i]) == 2]
     counts = range(len(matrices), 0, -1)
     for columns, count in itertools.product((False, True), counts):
-        for chosen in itertools.combinations(matrices, count):
+        plain = list(itertools.combinations(square, count))
+        for chosen in plain + [c for c in itertools.combinations(matrices, count) if c not in plain]:
             chain = [_as_matrix(shapes[i], columns) for i in chosen]
             if any(len(shapes[i]) == 1 for i in chosen[:-1]):
                 continue  # only the last layer can have one output and no more
@@ -346,15 +347,21 @@ def broadcast_targets(y: np.ndarray) -> np.ndarray:
     return np.broadcast_to(y.mean(0), y.shape)
 
 
-def recognize(network: Network, found: Layout, leaves: list[np.ndarray], values: np.ndarray) -> Recognized | None:
-    """Find out which loss of this network the values are.
+def recognize(
+    network: Network, ways: Sequence[Layout], leaves: list[np.ndarray], values: np.ndarray
+) -> Recognized | None:
+    """Find out which loss of this network the values are, with the first layout that fits.
 
     Args:
         network: The network.
-        found: Which leaf is what.
+        ways: Which leaf may be what.
         leaves: Parameters, each with one axis for the points in front.
         values: The user's loss at each point.
     """
+    return next((k for way in ways if (k := _recognize(network, way, leaves, values)) is not None), None)
+
+
+def _recognize(network: Network, found: Layout, leaves: list[np.ndarray], values: np.ndarray) -> Recognized | None:
     weights, biases = split(found, leaves)
     losses = LOSSES if network.loss is None else (_own_loss(network.loss),)
     sizes = (network.x.shape[1], *(w.shape[-1] for w in weights))
@@ -426,7 +433,7 @@ def discover(
                         if key in seen:
                             continue
                         seen.add(key)
-                        known = recognize(Network(x, target, hidden, final), found, leaves, values)
+                        known = recognize(Network(x, target, hidden, final), (found,), leaves, values)
                         if known is not None:
                             return replace(known, told=False)
     return None
