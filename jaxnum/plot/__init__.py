@@ -1,8 +1,10 @@
 """Figures and animations; the only place that imports matplotlib."""
 
+from jaxnum.plot.ensemble import sweep
 from jaxnum.plot.jupiter import magnetosphere
 from jaxnum.plot.networks import decision_surface, fan, outcomes, training
 from jaxnum.plot.optimize import learning_rate_map, paths, race
+from jaxnum.plot.regression import polynomial
 from jaxnum.plot.schrodinger import animate_packet, packet, phase_packet, phase_strip, save_animation
 from jaxnum.plot.signals import smoothed
 
@@ -17,8 +19,10 @@ __all__ = [
     "paths",
     "phase_packet",
     "phase_strip",
+    "polynomial",
     "race",
     "save_animation",
     "smoothed",
+    "sweep",
     "training",
 ]
