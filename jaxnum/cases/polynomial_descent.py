@@ -111,9 +111,7 @@ def run(config: Config = Config(), tell: Tell = silence) -> Story:
         name="polynomial_descent",
         title=TITLE,
         symptom=_symptom(config, x, y, path, best, losses),
-        diagnosis=_diagnosis(
-            config, names, np.abs(features).max(axis=0), ends, curvatures, vectors, found, path, losses
-        ),
+        diagnosis=_diagnosis(config, names, longest, ends, curvatures, vectors, found, path),
         cure=_cure(config, x, best, cures),
         diagnoses=(found,),
         arrays={
