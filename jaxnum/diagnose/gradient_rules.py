@@ -364,7 +364,9 @@ def _fit_terms(c: Comparison, term: np.ndarray) -> tuple[float, dict[int, float]
     factor = float(fit[0])
     rates = {}
     for i, s in enumerate(c.at.slices):
-        weighty = np.linalg.norm(fit[i + 1] * term[:, s], axis=1) > 100 * c.slack[:, i]
+        # The fit is exact to rounding, so a rate may be far smaller than what two gradients may differ by.
+        least = 0.01 * c.tolerance * c.sizes[i] + 20 * np.linalg.norm(c.error[:, s], axis=1)
+        weighty = np.linalg.norm(fit[i + 1] * term[:, s], axis=1) > least
         rates[i] = float(fit[i + 1]) if np.any(weighty) else 0.0
     if not any(rates.values()) or abs(factor) < 1e-9:
         return None

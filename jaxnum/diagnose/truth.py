@@ -39,7 +39,8 @@ def double_precision() -> Iterator[None]:
         np.errstate(all="ignore"),
         warnings.catch_warnings(),
     ):
-        warnings.filterwarnings("ignore", category=RuntimeWarning)
+        for nuisance in (RuntimeWarning, PendingDeprecationWarning):  # the second is what every np.matrix says
+            warnings.filterwarnings("ignore", category=nuisance)
         yield
 
 

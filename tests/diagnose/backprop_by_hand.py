@@ -3,6 +3,8 @@
 Independent of the package: the mistakes are made in the middle of the loop, in plain NumPy.
 """
 
+import itertools
+
 import numpy as np
 
 
@@ -34,7 +36,7 @@ def data(sizes, samples=5, seed=0, classes=False):
 def start(sizes, seed=1, columns=False, bias=True, width=0.8):
     rng = np.random.default_rng(seed)
     leaves = []
-    for a, b in zip(sizes[:-1], sizes[1:], strict=True):
+    for a, b in itertools.pairwise(sizes):
         leaves.append(rng.normal(size=(b, a) if columns else (a, b)) * width)
         if bias:
             leaves.append(rng.normal(size=(b, 1) if columns else (b,)) * width)
