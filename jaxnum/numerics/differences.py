@@ -155,6 +155,7 @@ def _ridders(fn, x, direction, step, num_levels):
     """Fill the tableau along one direction and return its best entry with its error."""
     best = error = None
     row: list[np.ndarray] = []
+    entries = []
     size = 0.0
     with np.errstate(all="ignore"):
         for level in range(num_levels):
@@ -169,10 +170,15 @@ def _ridders(fn, x, direction, step, num_levels):
                 # Neighbors in the column and in the row, and what rounding of the values leaves: never flattering.
                 doubt = np.maximum(np.abs(new[m] - new[m - 1]), np.abs(new[m] - above)) + 2 * noise
                 doubt = np.where(np.isfinite(doubt), doubt, np.inf)
+                entries.append((new[m], doubt))
                 if best is None:
                     best, error = new[m], doubt
                 else:
                     better = doubt < error
                     best, error = np.where(better, new[m], best), np.where(better, doubt, error)
             row = new
+        # Across a jump neighbors may agree by chance, and others elsewhere on another value: then both are doubtful.
+        for value, doubt in entries:
+            apart = np.abs(value - best)
+            error = np.maximum(error, np.where(apart > 10 * doubt, apart, 0.0))
     return best, error

@@ -444,6 +444,11 @@ def _inspect(function: types.FunctionType, teller: _Teller) -> None:
                 teller._refuse(f"line {line} draws random numbers")
             if chain is not None and _top(getattr(chain, "__module__", None) or "") == "scipy":
                 teller._refuse(f"line {line} calls SciPy")
+        elif step.opname == "IMPORT_NAME" and _top(step.argval) in ("numpy", "math"):
+            teller.uses_numpy = True
+        elif step.opname == "IMPORT_NAME" and _top(step.argval) in ("scipy", "random"):
+            what = "calls SciPy" if _top(step.argval) == "scipy" else "draws random numbers"
+            teller._refuse(f"line {line} {what}")
         elif step.opname in ("STORE_GLOBAL", "DELETE_SUBSCR"):
             what = f"writes the global `{step.argval}`" if step.opname == "STORE_GLOBAL" else "deletes entries in place"
             teller._refuse(f"line {line} {what}")

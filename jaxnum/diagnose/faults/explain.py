@@ -76,7 +76,11 @@ class Explainer:
 
     def _matters(self, mistake: Mistake) -> bool:
         told = self.predict((mistake,), 1.0)
-        return bool(np.all(np.isfinite(told))) and not np.allclose(told, self.right, rtol=1e-9, atol=0)
+        if not np.all(np.isfinite(told)):
+            return False
+        # What multiplies everything by one number is a factor, and no mistake of its own.
+        factor = np.sum(told * self.right) / max(np.sum(self.right**2), np.finfo(float).tiny)
+        return not np.allclose(told, factor * self.right, rtol=1e-9, atol=1e-12 * np.max(np.abs(self.right)))
 
     def _try(self, mistakes: tuple[Mistake, ...]) -> list[Explanation]:
         late = any(m.part == "late" for m in mistakes)
