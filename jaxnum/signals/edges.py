@@ -10,7 +10,7 @@ the ends, and its slope there is the height divided by the width of the kernel.
 """
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -20,12 +20,17 @@ from jaxtyping import Array, Float
 
 
 class Fold(NamedTuple):
-    """Where the samples of the extended signal come from: four NumPy rows of length `n + 2 * reach`."""
+    """Where the samples of the extended signal come from: four NumPy rows of length `n + 2 * reach`.
+
+    `line` is there where the ends are continued by fitted lines: what each sample before the first takes from the
+    first ones, (reach, samples that are fitted); the other end is its mirror image.
+    """
 
     index: np.ndarray
     sign: np.ndarray
     first: np.ndarray
     last: np.ndarray
+    line: Any = None
 
 
 @jax.tree_util.register_static
@@ -96,6 +101,39 @@ class ConstantEdge:
         return _copies(np.where(inside, place, 0))._replace(sign=inside.astype(float))
 
 
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class LinearFit:
+    """Continue the signal by a straight line fitted to the samples near its ends, with weights that fade as cos².
+
+    Straight lines are kept up to the ends, and no single sample decides how it goes on.
+
+    Attributes:
+        length: Distance from the end at which the weights reach zero, in units of x; None for what the kernel
+            recommends.
+    """
+
+    length: ArrayLike | None = None
+
+    def in_samples(self, spacing: Any, recommended: Any) -> "LinearFit":
+        """Return the edge with its length counted in samples, at least one and a half: a line needs two."""
+        length = recommended if self.length is None else self.length / spacing
+        return LinearFit(jnp.maximum(length, 1.5).astype(spacing.dtype))
+
+    def fold(self, n: int, reach: int) -> Fold:
+        """Return the rule for `n` samples and `reach` more on each side; the length is one in samples."""
+        rule = ConstantEdge(0.0).fold(n, reach)
+        if n == 1:
+            return Nearest().fold(n, reach)
+        near = jnp.arange(min(n, reach + 1), dtype=self.length.dtype)
+        share = near / self.length
+        weight = jnp.where(share < 1, jnp.cos(jnp.pi / 2 * share) ** 2, 0)
+        mean = jnp.sum(weight * near) / jnp.sum(weight)
+        slope = weight * (near - mean) / jnp.sum(weight * (near - mean) ** 2)
+        before = jnp.arange(-reach, 0, dtype=near.dtype)
+        return rule._replace(line=(weight / jnp.sum(weight))[None] + (before - mean)[:, None] * slope[None])
+
+
 @jax.tree_util.register_static
 @dataclass(frozen=True)
 class Renormalized:
@@ -104,12 +142,21 @@ class Renormalized:
 
 def extend(y: Float[Array, " n"], edge, reach: int) -> Float[Array, " m"]:
     """Return `y` with `reach` samples more on each side, by the rule of `edge`."""
-    index, sign, first, last = (
-        jnp.asarray(a, None if a.dtype.kind == "i" else y.dtype) for a in edge.fold(len(y), reach)
-    )
+    n = len(y)
+    fold = edge.fold(n, reach)
+    if fold.line is not None:
+        few = fold.line.shape[1]
+        return jnp.concatenate([fold.line @ y[:few], y, (fold.line @ y[::-1][:few])[::-1]])
     beyond = jnp.asarray(getattr(edge, "value", 0.0), y.dtype)
-    copies = jnp.abs(sign) + jnp.abs(first) + jnp.abs(last)
-    return sign * y[index] + first * y[0] + last * y[-1] + jnp.where(copies == 0, beyond, 0)
+
+    def part(where):
+        index, sign, first, last = (a[where] for a in fold[:4])
+        copies = np.abs(sign) + np.abs(first) + np.abs(last)
+        sign, first, last = (jnp.asarray(a, y.dtype) for a in (sign, first, last))
+        # NumPy's indices are constants: only the ends are gathered, whatever the length of the signal.
+        return sign * y[index] + first * y[0] + last * y[-1] + jnp.where(copies == 0, beyond, 0)
+
+    return jnp.concatenate([part(slice(None, reach)), y, part(slice(n + reach, None))])
 
 
 def _copies(index: np.ndarray) -> Fold:

@@ -27,8 +27,9 @@ import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
-from jaxnum._checks import as_count, check_positive, refuse
+from jaxnum._checks import as_count, check_positive, check_uniform, refuse
 from jaxnum._typing import is_traced
+from jaxnum.signals.convolution import correlate
 
 _BLOCK = 1 << 18  # numbers in one block of rows: stays in cache, and in memory, whatever n is
 
@@ -36,7 +37,8 @@ _BLOCK = 1 << 18  # numbers in one block of rows: stays in cache, and in memory,
 class Fit(NamedTuple):
     """What a method says about one signal; every array has one entry per sample but `trace`.
 
-    `variance` is that of the wanted derivative, `fitted_variance` that of the curve, for unit noise.
+    `variance` is that of the wanted derivative, `fitted_variance` that of the curve, for unit noise; `residual` says
+    how badly the equation of a method that has one is missed.
     """
 
     value: Any
@@ -44,6 +46,14 @@ class Fit(NamedTuple):
     fitted: Any
     fitted_variance: Any
     trace: Any
+    residual: Any = 0.0
+
+
+class Plan(NamedTuple):
+    """What is known before tracing: the samples on each side that take part, and whether all rows inside are alike."""
+
+    window: int
+    uniform: bool = False
 
 
 @partial(jax.tree_util.register_dataclass, data_fields=["bandwidth"], meta_fields=["degree", "window"])
@@ -65,17 +75,21 @@ class LocalPolynomial:
     degree: int = 2
     window: int | None = field(default=None, kw_only=True)
 
-    def prepare(self, x: Any, weights: Any, derivative: int) -> tuple["LocalPolynomial", int]:
+    def prepare(self, x: Any, weights: Any, derivative: int) -> tuple["LocalPolynomial", Plan]:
         """Check the settings against the samples; return them in the dtype of `x`, and the window to use."""
         bandwidth = as_bandwidth(self.bandwidth, x)
         _check_degree(self.degree, derivative)
         window = choose_window(self.bandwidth, self.window, x, uniform=False)
         check_support(self.bandwidth, window, x, weights, self.degree)
-        return replace(self, bandwidth=bandwidth, window=None), window
+        return replace(self, bandwidth=bandwidth, window=None), Plan(window, is_uniform(x) and is_alike(weights))
 
-    def fit(self, y: Array, x: Array, weights: Array, derivative: int, window: int) -> Fit:
+    def fit(self, y: Array, x: Array, weights: Array, derivative: int, plan: Plan) -> Fit:
         """Fit all samples; traced."""
-        return local_fit(y, x, weights, self.bandwidth, self.degree, derivative, window)
+        return local_fit(y, x, weights, self.bandwidth, self.degree, derivative, plan)
+
+    def search(self, x: np.ndarray, y: np.ndarray, weights: np.ndarray) -> tuple[str, float, float]:
+        """Return the parameter that sets the smoothness, and the range of it that makes sense for these samples."""
+        return bandwidth_range(x, y, weights)
 
 
 @partial(jax.tree_util.register_dataclass, data_fields=[], meta_fields=["window", "degree"])
@@ -94,7 +108,7 @@ class SavitzkyGolay:
     window: int
     degree: int = 2
 
-    def prepare(self, x: Any, weights: Any, derivative: int) -> tuple["SavitzkyGolay", int]:
+    def prepare(self, x: Any, weights: Any, derivative: int) -> tuple["SavitzkyGolay", Plan]:
         """Check the settings against the samples; return them and the window to use."""
         window = as_count("method.window", self.window)
         _check_degree(self.degree, derivative)
@@ -108,43 +122,60 @@ class SavitzkyGolay:
             if fewest <= self.degree:
                 must = f"leave at least {self.degree + 1} samples of positive weight in every window"
                 refuse("method.window", must, f"leaves {fewest}")
-        return self, window // 2
+        return self, Plan(window // 2, is_uniform(x) and is_alike(weights))
 
-    def fit(self, y: Array, x: Array, weights: Array, derivative: int, window: int) -> Fit:
+    def fit(self, y: Array, x: Array, weights: Array, derivative: int, plan: Plan) -> Fit:
         """Fit all samples; traced."""
-        return local_fit(y, x, weights, None, self.degree, derivative, window)
+        return local_fit(y, x, weights, None, self.degree, derivative, plan)
 
 
-def local_fit(y, x, weights, bandwidth, degree: int, derivative: int, window: int) -> Fit:
+def local_fit(y, x, weights, bandwidth, degree: int, derivative: int, plan: Plan) -> Fit:
     """Fit a local polynomial at every sample; weights are Gaussian, or equal where `bandwidth` is None."""
-    n = len(y)
+    n, window = len(y), plan.window
     width = min(2 * window + 1, n)
+    orders = (0, derivative) if derivative else (0,)
+    spacing = (x[-1] - x[0]) / max(n - 1, 1)
+
+    def rows(i):
+        """Return the rows of sample i for all orders, what they see, and where it lies."""
+        start = jnp.clip(i - window, 0, n - width)
+        near = partial(jax.lax.dynamic_slice_in_dim, start_index=start, slice_size=width)
+        place = start + jnp.arange(width) - i
+        # Uniform positions may carry the rounding of a large offset; their mean spacing does not.
+        offset = spacing * place.astype(x.dtype) if plan.uniform else near(x) - x[i]
+        w = near(weights)
+        # The fit knows no scale; this one keeps the powers of t in range for every bandwidth.
+        scale = jnp.max(jnp.abs(offset)) if width > 1 else jnp.ones((), x.dtype)
+        if bandwidth is not None:
+            w = jnp.where(jnp.abs(place) <= window, w * jnp.exp(-0.5 * (offset / bandwidth) ** 2), 0)
+        # Below this weight a sample cannot hold up a polynomial: the row would be made of rounding errors.
+        enough = jnp.sum(w > jnp.finfo(w.dtype).tiny) > degree
+        made = [polynomial_row(offset / scale, w, degree, d) / scale**d for d in orders]
+        return [jnp.where(enough, row, jnp.nan) for row in made], near, start
 
     # Recomputed in reverse mode: the rows of a long signal together would not fit into memory.
     @jax.checkpoint
     def at(i):
-        start = jnp.clip(i - window, 0, n - width)
-        near = partial(jax.lax.dynamic_slice_in_dim, start_index=start, slice_size=width)
-        offset, w = near(x) - x[i], near(weights)
-        # The fit knows no scale; this one keeps the powers of t in range for every bandwidth.
-        scale = jnp.max(jnp.abs(offset)) if width > 1 else jnp.ones((), x.dtype)
-        if bandwidth is not None:
-            inside = jnp.abs(start + jnp.arange(width) - i) <= window
-            w = jnp.where(inside, w * jnp.exp(-0.5 * (offset / bandwidth) ** 2), 0)
-        # Below this weight a sample cannot hold up a polynomial: the row would be made of rounding errors.
-        enough = jnp.sum(w > jnp.finfo(w.dtype).tiny) > degree
+        made, near, start = rows(i)
         noise = jnp.where(near(weights) > 0, 1 / jnp.where(near(weights) > 0, near(weights), 1), 0)
+        return [(jnp.sum(row * near(y)), jnp.sum(row**2 * noise), row[i - start]) for row in made]
 
-        def both(d):
-            row = polynomial_row(offset / scale, w, degree, d) / scale**d
-            row = jnp.where(enough, row, jnp.nan)
-            return jnp.sum(row * near(y)), jnp.sum(row**2 * noise), row[i - start]
-
-        fitted = both(0)
-        return (fitted, both(derivative)) if derivative else (fitted, fitted)
-
-    (fitted, fitted_variance, diagonal), (value, variance, _) = map_rows(at, n, width)
-    return Fit(value, variance, fitted, fitted_variance, jnp.sum(diagonal))
+    if plan.uniform and 2 * width < n:
+        # One row serves all samples whose window is whole; only the ends have rows of their own.
+        ends = np.r_[:window, n - window : n]
+        made, near, _ = rows(window)
+        parts = []
+        for row, (value, variance, diagonal) in zip(made, map_rows(at, ends, width), strict=True):
+            inside = correlate(y, row)
+            value = jnp.concatenate([value[:window], inside, value[window:]])
+            same = jnp.full(len(inside), jnp.sum(row**2), y.dtype) / near(weights)[0]
+            variance = jnp.concatenate([variance[:window], same, variance[window:]])
+            parts.append((value, variance, jnp.sum(diagonal) + len(inside) * row[window]))
+    else:
+        parts = [(value, var, jnp.sum(diagonal)) for value, var, diagonal in map_rows(at, np.arange(n), width)]
+    fitted, fitted_variance, trace = parts[0]
+    value, variance, _ = parts[-1]
+    return Fit(value, variance, fitted, fitted_variance, trace)
 
 
 def polynomial_row(t: Float[Array, " n"], w: Float[Array, " n"], degree: int, derivative: int) -> Float[Array, " n"]:
@@ -167,10 +198,42 @@ def polynomial_row(t: Float[Array, " n"], w: Float[Array, " n"], degree: int, de
     return row
 
 
-def map_rows(function, n: int, width: int) -> Any:
-    """Apply `function` to the row numbers 0, ..., n-1, in blocks that keep memory bounded."""
-    block = max(1, _BLOCK // width)
-    return jax.vmap(function)(jnp.arange(n)) if n <= block else jax.lax.map(function, jnp.arange(n), batch_size=block)
+def map_rows(function, which: np.ndarray, width: int) -> Any:
+    """Apply `function` to row numbers, in blocks that keep memory bounded."""
+    block, which = max(1, _BLOCK // width), jnp.asarray(which)
+    return jax.vmap(function)(which) if len(which) <= block else jax.lax.map(function, which, batch_size=block)
+
+
+def stretch(short: Array, n: int) -> Array:
+    """Return `short` with its middle entry repeated until it has `n`: what differs near the ends only."""
+    if len(short) == n:
+        return short
+    half = len(short) // 2
+    return jnp.concatenate([short[:half], jnp.full(n - len(short), short[half], short.dtype), short[half:]])
+
+
+def is_uniform(x: Any) -> bool:
+    """Tell whether positions are known to be uniform."""
+    if is_traced(x):
+        return False
+    try:
+        check_uniform("x", x)
+    except ValueError:
+        return False
+    return True
+
+
+def is_alike(weights: Any) -> bool:
+    """Tell whether weights are known to be equal."""
+    return not is_traced(weights) and bool(np.ptp(np.asarray(weights)) == 0)
+
+
+def bandwidth_range(x: np.ndarray, y: np.ndarray, weights: np.ndarray) -> tuple[str, float, float]:
+    """Return the name and the sensible range of a bandwidth: from the longest gap to a quarter of the signal."""
+    del y  # a bandwidth has no unit of y
+    # Every bandwidth that is tried must bridge the longest gap in the samples.
+    low = float(np.max(np.diff(x[weights > 0])))
+    return "bandwidth", low, max(float(x[-1] - x[0]) / 4, 2 * low)
 
 
 def as_bandwidth(bandwidth: Any, x: Array) -> Array:

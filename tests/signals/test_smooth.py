@@ -263,7 +263,7 @@ def test_long_signals_are_done_in_blocks(rng):
     from jaxnum.signals import local
 
     y = rng.normal(size=3001)
-    x = np.linspace(0, 1, 3001)
+    x = np.linspace(0, 1, 3001) ** 1.01  # not uniform: every sample has a row of its own
     method = LocalPolynomial(0.01)
     blocks = smooth(y, x, method=method)
     assert local._BLOCK < 3001 * 257
@@ -279,9 +279,10 @@ def test_single_precision_in_is_single_precision_out(rng):
     for method in (KERNELS[4], ANYWHERE[1]):
         single = smooth(y, GRID.astype(np.float32), method=method, derivative=1)
         double = smooth(y.astype(float), GRID, method=method, derivative=1)
-        for have, want in zip(jax.tree.leaves(single), jax.tree.leaves(double), strict=True):
+        for name in ("value", "standard_error", "degrees_of_freedom", "noise", "misfit", "residual"):
+            have, want = getattr(single, name), getattr(double, name)
             assert have.dtype == np.float32
-            assert_allclose(have, want, rtol=0, atol=1e-4 * np.max(np.abs(want)))  # 1e3 roundings
+            assert_allclose(have, want, rtol=0, atol=1e-4 * np.max(np.abs(want)) + 1e-6)  # 1e3 roundings
 
 
 def test_single_precision_without_x64():

@@ -1,0 +1,241 @@
+"""Penalized least squares with a local penalty: the common ground of Whittaker's smoother, splines and total variation.
+
+    minimize  Σ_j w_j (y_j - u_j)² + λ Σ_i (D u)_i²    <=>    (W + λ DᵀD) u = W y
+
+Every row of D touches a few neighboring unknowns only, so that the matrix is banded and everything costs O(n): the
+solution, the trace of the smoother Σ w_j (A⁻¹)_jj, the variances (A⁻¹ W A⁻¹)_jj, the likelihood of λ.
+
+A = W + λ DᵀD is as ill conditioned as the square of a derivative; solved as it stands, it would lose a digit for every
+factor of ten in λ. The product Wu + λ Dᵀ(Du) rounds far less, and two refinements with it give the digits back.
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from jaxnum._checks import check_positive, refuse
+from jaxnum._typing import is_traced
+from jaxnum.numerics import banded
+from jaxnum.signals.local import Fit, polynomial_row, stretch
+
+_REFINEMENTS = 2
+_SHARPEST = 1e-2  # largest λ|D|²/w in units of 1/eps: beyond, refinement no longer recovers the digits
+
+
+class Rows(NamedTuple):
+    """A matrix D whose row i touches the unknowns stride * i, ..., stride * i + reach; several rows may share an i.
+
+    `entries` has shape (rows that share an i, number of i, reach + 1); a sample comes every `stride` unknowns.
+    """
+
+    entries: Float[Array, "r i reach+1"]
+    stride: int
+
+    def apply(self, u: Float[Array, " n"]) -> Float[Array, "r i"]:
+        """Return D u."""
+        return sum(self.entries[:, :, a] * self._place(u, a)[None] for a in range(self.entries.shape[2]))
+
+    def transposed(self, v: Float[Array, "r i"]) -> Float[Array, " n"]:
+        """Return Dᵀ v."""
+        _, count, width = self.entries.shape
+        whole = jnp.zeros((count + (width - 1) // self.stride, self.stride), v.dtype)
+        for a in range(width):
+            first = a // self.stride
+            whole = whole.at[first : first + count, a % self.stride].add(jnp.sum(self.entries[:, :, a] * v, axis=0))
+        return whole.reshape(-1)
+
+    def transposed_once(self, v: Float[Array, "r i"]) -> Float[Array, " n"]:
+        """Return Dᵀ v, every entry of v read once.
+
+        A compiler may compute v = Du anew for each of its uses, with one rounding here and two there; neighbors would
+        then be pushed apart by forces that do not cancel. What a loop is fed it computes once.
+        """
+        rows, _, width = self.entries.shape
+        keep = width - self.stride
+
+        def step(pending, row):
+            entries, values = row
+            pending = [*pending, *[jnp.zeros((), v.dtype)] * self.stride]
+            for r in range(rows):
+                pending = [p + e * values[r] for p, e in zip(pending, entries[r], strict=True)]
+            return tuple(pending[self.stride :]), tuple(pending[: self.stride])
+
+        entries = tuple(tuple(self.entries[r, :, a] for a in range(width)) for r in range(rows))
+        last, done = jax.lax.scan(step, (jnp.zeros((), v.dtype),) * keep, (entries, tuple(v)))
+        return jnp.concatenate([jnp.stack(done, axis=1).reshape(-1), jnp.stack(last)])
+
+    def normal_bands(self, scale: Float[Array, "r i"] | None = None) -> Float[Array, "reach+1 n"]:
+        """Return the lower bands of Dᵀ diag(scale) D."""
+        _, count, width = self.entries.shape
+        scaled = self.entries if scale is None else self.entries * scale[:, :, None]
+        whole = jnp.zeros((width, count + (width - 1) // self.stride, self.stride), self.entries.dtype)
+        for a in range(width):
+            first = a // self.stride
+            for b in range(a + 1):
+                product = jnp.sum(scaled[:, :, a] * self.entries[:, :, b], axis=0)
+                whole = whole.at[a - b, first : first + count, a % self.stride].add(product)
+        return whole.reshape(width, -1)
+
+    def _place(self, u, a):
+        first, count = a // self.stride, self.entries.shape[1]
+        return u.reshape(-1, self.stride)[first : first + count, a % self.stride]
+
+
+class Readout(NamedTuple):
+    """Rows that turn the unknowns into the curve or its derivative: `entries[i]` @ u[start[i] : start[i] + width]."""
+
+    start: Array
+    entries: Float[Array, "n width"]
+
+
+def divided_differences(x: Float[Array, " n"], order: int) -> Float[Array, "i order+1"]:
+    """Return rows whose product with samples at `x` is their derivative of that order, exact for its polynomials."""
+    count = len(x) - order
+    at = jnp.stack([x[a : a + count] for a in range(order + 1)], axis=1)
+    gaps = at[:, :, None] - at[:, None, :] + jnp.eye(order + 1, dtype=x.dtype)[None]
+    return float(np.prod(np.arange(1, order + 1))) / jnp.prod(gaps, axis=2)
+
+
+def stencil(x: Float[Array, " n"], derivative: int) -> Readout:
+    """Return the derivative of the polynomial through the nearest points, which are centered away from the ends.
+
+    Its degree is the derivative's order plus two, or plus three where that is odd: on a uniform grid the error is of
+    fourth order in the spacing, far below what any smoothing does.
+    """
+    n = len(x)
+    degree = min(derivative + 2 + derivative % 2, n - 1)
+    start = jnp.clip(jnp.arange(n) - degree // 2, 0, n - 1 - degree)
+
+    def at(i, here):
+        near = jax.lax.dynamic_slice_in_dim(x, here, degree + 1) - x[i]
+        scale = jnp.max(jnp.abs(near))
+        return polynomial_row(near / scale, jnp.ones_like(near), degree, derivative) / scale**derivative
+
+    return Readout(start, jax.vmap(at)(jnp.arange(n), start))
+
+
+def matrix(weights, rows: Rows, strength, scale=None) -> Array:
+    """Return the bands of W + λ Dᵀ diag(scale) D."""
+    bands = strength * rows.normal_bands(scale)
+    return bands.at[0, :: rows.stride].add(weights)
+
+
+def solve(y, weights, rows: Rows, strength) -> tuple[Array, Array, Array]:
+    """Return the unknowns, the bands of the matrix, and by how much the equation is missed (see `missed`)."""
+    bands = matrix(weights, rows, strength)
+
+    def product(u):
+        return (strength * rows.transposed(rows.apply(u))).at[:: rows.stride].add(weights * u[:: rows.stride])
+
+    def careful(u):
+        return (strength * rows.transposed_once(rows.apply(u))).at[:: rows.stride].add(weights * u[:: rows.stride])
+
+    right = jnp.zeros(bands.shape[1], y.dtype).at[:: rows.stride].set(weights * y)
+    u = banded.solve(bands, right, product=product, careful=careful, num_refinements=_REFINEMENTS)
+    return u, bands, missed(right - careful(u), right)
+
+
+def missed(error: Array, right: Array) -> Array:
+    """Return the largest error of an equation relative to its right side; not differentiated."""
+    size = jnp.max(jnp.abs(right))
+    return jax.lax.stop_gradient(jnp.max(jnp.abs(error)) / jnp.where(size > 0, size, 1))
+
+
+def fit(y, weights, rows: Rows, strength, readout: Readout | None, short: int | None) -> Fit:
+    """Fit, and read off the curve and what is wanted of it; `readout` None wants the curve.
+
+    Args:
+        y: Samples, (n,).
+        weights: Their weights, (n,).
+        rows: D.
+        strength: λ.
+        readout: Rows for the derivative wanted.
+        short: Where samples are uniform and weights alike, how many of them suffice for all variances there are.
+    """
+    u, bands, residual = solve(y, weights, rows, strength)
+    return describe(u, bands, weights, rows, readout, short, residual)
+
+
+def describe(u, bands, weights, rows: Rows, readout: Readout | None, short: int | None, residual) -> Fit:
+    """Return the curve held by the unknowns, and the variances that the matrix of their equation gives it."""
+    n, stride = len(weights), rows.stride
+    reach = bands.shape[0] - 1 if readout is None else max(bands.shape[0], readout.entries.shape[1]) - 1
+    if short is not None and short < n:
+        cut = bands[:, : short * stride]
+        # The end of the short signal is an end: its last rows are those of the long one.
+        tail = (rows.entries.shape[2] - 1) // stride * stride
+        bands, weights = cut.at[:, cut.shape[1] - tail :].set(bands[:, bands.shape[1] - tail :]), weights[:short]
+    inverse, spread = banded.inverse_diagonal_of(
+        bands, jnp.zeros(bands.shape[1], bands.dtype).at[::stride].set(weights), reach
+    )
+    variance = stretch(spread[0, ::stride], n)
+    trace = jnp.sum(stretch(weights * inverse[0, ::stride], n))
+    value = fitted = u[::stride]
+    fitted_variance = variance
+    if readout is not None:
+        width = readout.entries.shape[1]
+
+        def one(start, row):
+            return row @ jax.lax.dynamic_slice_in_dim(u, start, width)
+
+        def spread_of(start, row):
+            near = jax.lax.dynamic_slice(spread, (0, start), (spread.shape[0], width))
+            square = row[0] ** 2 * near[0, 0]
+            for a in range(1, width):
+                square = square + row[a] ** 2 * near[0, a]
+                for b in range(a):
+                    square = square + 2 * row[a] * row[b] * near[a - b, a]
+            return square
+
+        value = jax.vmap(one)(readout.start, readout.entries)
+        few = len(weights)
+        keep = np.r_[: few // 2, n - (few - few // 2) : n]  # the readout of both ends and of one sample between
+        start = jnp.where(keep < few // 2, readout.start[keep], readout.start[keep] - (n - few) * stride)
+        variance = stretch(jax.vmap(spread_of)(start, readout.entries[keep]), n)
+    return Fit(value, variance, fitted, fitted_variance, trace, residual)
+
+
+def restricted_likelihood(y, weights, rows: Rows, strength, nullity: int) -> Array:
+    """Return minus twice the logarithm of the marginal likelihood of λ, up to a constant; noise and trend are free.
+
+    The penalty is the logarithm of a Gaussian prior, improper in the `nullity` directions that it does not see.
+    """
+    u, bands, _ = solve(y, weights, rows, strength)
+    count = jnp.sum(weights > 0).astype(y.dtype) - nullity
+    squares = jnp.sum(weights * (y - u[:: rows.stride]) ** 2) + strength * jnp.sum(rows.apply(u) ** 2)
+    return count * jnp.log(squares) + banded.log_determinant(bands) - (bands.shape[1] - nullity) * jnp.log(strength)
+
+
+def check_samples(weights: Any, n: int, fewest: int) -> None:
+    """Refuse fewer samples than the directions that a penalty leaves free."""
+    alive = n if is_traced(weights) else int((np.asarray(weights) > 0).sum())
+    if alive < fewest:
+        refuse("y", f"have at least {fewest} samples of positive weight", f"has {alive}")
+
+
+def as_strength(strength: Any, x: Any) -> Any:
+    """Return a strength in the dtype of `x`, or refuse it."""
+    check_positive("method.strength", strength)
+    return jnp.asarray(strength, x.dtype)
+
+
+def check_precision(strength: Any, weights: Any, rows: Any) -> None:
+    """Refuse a strength beyond which the samples are lost in the rounding of the penalty."""
+    if is_traced((strength, weights, rows.entries)):
+        return
+    dtype = rows.entries.dtype
+    limit = precision_limit(rows.entries, weights, dtype)
+    if float(strength) > limit:
+        cure = " or call jaxnum.enable_x64() before creating arrays" if dtype == np.float32 else ""
+        must = f"be at most {limit:.2g} for these samples in {dtype}, beyond which rounding hides them"
+        refuse("method.strength", must, f"is {float(strength):g}; use fewer samples{cure}")
+
+
+def precision_limit(entries: Any, weights: Any, dtype: Any) -> float:
+    """Return the largest strength for which the samples are not lost in the rounding of the penalty."""
+    w = np.asarray(weights, float)
+    stiffest = np.max(np.sum(np.square(np.asarray(entries, float)), axis=(0, 2)), initial=0.0)
+    return _SHARPEST / float(np.finfo(dtype).eps) / max(stiffest, 1e-300) * float(np.median(w[w > 0]))
