@@ -39,12 +39,12 @@ _CHUNK = re.compile(r"chunk-(\d{12})-(\d{12})\.npz")
 
 # What makes two sweeps the same one, and how a difference is said.
 _IDENTITY = {
+    "configuration": "another configuration",
     "program": "another function, or the same one with other code or constants",
     "parameters": "other parameters",
     "axes": "other axes",
     "shape": "another number of members",
     "outputs": "results of other shapes or dtypes",
-    "configuration": "another configuration",
 }
 
 

@@ -50,6 +50,7 @@ _OUTCOMES = {
         "the run was interrupted from the keyboard",
         "take it up again from what it returned",
     ),
+    "failed": ("the run stopped with an error", "read the error, which is kept beside the results"),
 }
 _NAMES = tuple(_OUTCOMES)
 
@@ -79,6 +80,7 @@ class Status:
     not_converged: ClassVar["Status"]
     ill_conditioned: ClassVar["Status"]
     infeasible: ClassVar["Status"]
+    failed: ClassVar["Status"]
     interrupted: ClassVar["Status"]
 
     @staticmethod

@@ -2,6 +2,7 @@
 
 jaxnum list                                       the cases, a line each
 jaxnum run NAME|all [--out DIR] [--flag value]    arrays, figures, findings and report.html
+jaxnum run NAME --sweep FIELD=START:STOP:NUM ...  numbers of a case for many settings
 jaxnum info                                       versions, devices, precision
 """
 
@@ -9,30 +10,60 @@ import contextlib
 import difflib
 import io
 import json
+import re
 import sys
 import time
-from collections.abc import Sequence
-from dataclasses import asdict, fields
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
 import jax
+import numpy as np
 import tyro
+from jax.sharding import AxisType
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table as RichTable
 
-from jaxnum import _store, report
+from jaxnum import _store, ensemble, experiment, report
 from jaxnum._precision import enable_x64
+from jaxnum._status import Status
 from jaxnum.cases import CASES
+from jaxnum.cases.measures import MEASURES
 from jaxnum.cases.story import Story
+from jaxnum.plot import canvas
+from jaxnum.plot import sweep as plot_sweep
 
 _USAGE = (
     "usage: jaxnum list | jaxnum run NAME|all [--out DIR] [--flag value ...] | jaxnum info\n"
-    "       jaxnum run NAME --help shows the flags of a case"
+    "       jaxnum run NAME --help shows the flags of a case\n"
+    "for every run:\n"
+    "  --out DIR                      where results go; jaxnum-runs by default\n"
+    "  --config FILE.toml             settings of the case, and of this list under [run]; flags override them\n"
+    "  --sweep FIELD=START:STOP:NUM   many runs over a numeric field; :log for a logarithmic axis, or FIELD=1,2,5;\n"
+    "                                 again for another axis. The same command goes on where it was killed\n"
+    "  --precision float64|float32    float64 by default\n"
+    "  --device cpu|gpu               what JAX prefers by default\n"
+    "  --cache DIR                    keep compiled programs there; DIR must be yours alone: it holds code\n"
+    "  --distributed                  one of several processes, found by JAX under SLURM, Open MPI and Kubernetes;\n"
+    "                                 elsewhere --coordinator HOST:PORT --num-processes N --process-id I say it"
 )
 _COMMANDS = ("list", "run", "info")
+# Flags that belong to every run, with the word for what they need; the rest belong to a case.
+_NEEDS = {
+    "--out": "a folder",
+    "--config": "a file",
+    "--sweep": "FIELD=START:STOP:NUM",
+    "--precision": "float64 or float32",
+    "--device": "cpu or gpu",
+    "--cache": "a folder",
+    "--coordinator": "HOST:PORT",
+    "--num-processes": "a number",
+    "--process-id": "a number",
+}
+_CHOICES = {"--precision": ("float64", "float32"), "--device": ("cpu", "gpu")}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -74,12 +105,29 @@ def _run(rest: list[str]) -> None:
     name, *flags = rest
     if name != "all" and name not in CASES:
         _refuse_word("case", name, (*CASES, "all"))
-    out, flags = _take_out(flags)
-    names = tuple(CASES) if name == "all" else (name,)
-    configurations = {n: _configuration(n, flags if name != "all" else []) for n in names}
-    if name == "all" and flags:
-        _refuse(f"`run all` takes --out alone, not {flags[0]}; flags belong to one case")
-    enable_x64()
+    options, flags = _options(flags)
+    if name == "all":
+        if alone := flags[:1] or [f for f in ("--config", "--sweep", "--distributed") if f in options]:
+            _refuse(f"`run all` takes --out alone, not {alone[0]}; flags belong to one case")
+        configurations = {n: CASES[n].Config() for n in CASES}
+    else:
+        base, swept = None, {}
+        if "--config" in options:
+            base, tables = experiment.read_config(Path(options["--config"]), CASES[name].Config)
+            options, swept = _merged(options, tables["run"], options["--config"]), tables["sweep"]
+        configurations = {name: _configuration(name, flags, base)}
+        axes = _axes(options.get("--sweep"), swept, CASES[name].Config)
+        if axes:
+            _sweep(name, configurations[name], axes, options)
+            return
+        if "--distributed" in options:
+            _refuse("--distributed shares a --sweep out; a story runs in one process")
+    with _prepared(options):
+        _stories(configurations, Path(options.get("--out", "jaxnum-runs")))
+
+
+def _stories(configurations: dict[str, Any], out: Path) -> None:
+    """Run stories and write their folders and one page."""
     out.mkdir(parents=True, exist_ok=True)
     compiling = _watch_compilation()
     start = time.perf_counter()
@@ -92,8 +140,8 @@ def _run(rest: list[str]) -> None:
         TextColumn("{task.fields[doing]}"),
     )
     with Progress(*columns, console=console) as bar:
-        for n in names:
-            results.append(_tell(n, configurations[n], out / n, bar))
+        for n, configuration in configurations.items():
+            results.append(_tell(n, configuration, out / n, bar))
     page = report.page(results, versions=_store.versions(), device=str(jax.devices()[0].device_kind))
     _store.write_text(out / "report.html", page)
     seconds = time.perf_counter() - start
@@ -101,6 +149,157 @@ def _run(rest: list[str]) -> None:
     share = sum(compiling) / seconds
     print(f"{seconds:.1f} s in all, {sum(compiling):.1f} s of it tracing and compiling ({share:.0%})")
     print(f"open {out / 'report.html'}")
+
+
+def _sweep(name: str, configuration: Any, axes: list[experiment.Axis], options: dict[str, Any]) -> None:
+    """Measure a case over a grid of settings; write numbers, figures and the settings, and print the extremes."""
+    experiment.check_settings(configuration, axes)
+    folder = Path(options.get("--out", "jaxnum-runs")) / name
+    with _prepared(options) as mesh:
+        first = jax.process_index() == 0
+        if first:
+            folder.mkdir(parents=True, exist_ok=True)
+            run = {k.strip("-"): v for k, v in options.items() if k in _CHOICES}
+            more = {"run": run, "sweep": {a.name: list(a.values) for a in axes}}
+            _store.write_text(folder / "sweep.toml", experiment.write_config(configuration, more))
+        start = time.perf_counter()
+        solution = experiment.sweep(
+            name, CASES[name].run, MEASURES.get(name), configuration, axes, folder=folder, mesh=mesh
+        )
+        if not first:
+            return
+        settings = {k: _plain(v) for k, v in asdict(configuration).items()}
+        solution.save(folder / "sweep.npz", configuration=settings)
+        pictures = _sweep_pictures(solution, folder)
+        _extremes(solution)
+        print(ensemble.outcomes(solution))
+        count = np.size(solution.status.code)
+        print(f"{count} members in {time.perf_counter() - start:.1f} s; numbers in {folder / 'sweep.npz'}")
+        for picture in pictures:
+            print(f"open {picture}")
+
+
+def _sweep_pictures(solution: Any, folder: Path) -> list[Path]:
+    """Draw every number of a sweep over one or two axes."""
+    if len(solution.axes) > 2:
+        return []
+    paths = []
+    for words, values in solution.value.items():
+        there = np.isfinite(values)
+        if there.any() and np.ptp(values[there]) > 0:  # a number that no axis moves is no picture
+            # A member can fail in one of its numbers and be worth drawing in another.
+            code = np.where(there, Status.ok.code, Status.nonfinite.code)
+            paper, ax = canvas.figure()
+            plot_sweep(replace(solution, status=Status(code)), values, label=words, ax=ax)
+            path = folder / f"sweep-{re.sub('[^a-z0-9]+', '-', words.lower()).strip('-')[:60]}.png"
+            png = _png(paper)
+            _store.write_atomically(path, lambda f, png=png: f.write(png))
+            paths.append(path)
+    return paths
+
+
+def _extremes(solution: Any) -> None:
+    table = RichTable("number", "lowest", "at", "highest", "at")
+    known = solution.history["parameters"]
+    for words, values in solution.value.items():
+        there = np.where(np.isfinite(values), values, np.nan)
+        if np.isnan(there).all():
+            table.add_row(escape(words), "none ended well", "", "", "")
+            continue
+        row = []
+        for index in (np.nanargmin(there), np.nanargmax(there)):
+            place = np.unravel_index(index, there.shape)
+            row.append(f"{there[place]:.4g}")
+            row.append(", ".join(f"{n} {known[n][i]:.4g}" for n, i in zip(solution.axes, place, strict=True)))
+        table.add_row(escape(words), *row)
+    Console().print(table)
+
+
+def _axes(words: list[str] | None, table: dict[str, Any], record: type) -> list[experiment.Axis]:
+    """Return the axes of a sweep: those of the flags, or, when there are none, those of the file."""
+    if words is None:
+        lists = {k: ",".join(map(str, v)) if isinstance(v, list) else str(v) for k, v in table.items()}
+        words = [f"{k}={v}" for k, v in lists.items()]
+    return [experiment.read_axis(w, record) for w in words]
+
+
+def _options(flags: list[str]) -> tuple[dict[str, Any], list[str]]:
+    """Take the flags that belong to every run from those of a case."""
+    options: dict[str, Any] = {}
+    rest, left = [], list(flags)
+    while left:
+        word, equals, value = left.pop(0).partition("=")
+        flag = word.replace("_", "-")
+        if flag == "--distributed":
+            options[flag] = True
+        elif flag in _NEEDS:
+            if not equals:
+                if not left or left[0].startswith("--"):
+                    _refuse(f"{flag} needs {_NEEDS[flag]}")
+                value = left.pop(0)
+            if flag == "--sweep":
+                options.setdefault(flag, []).append(value)
+            else:
+                options[flag] = value
+        else:
+            rest.append(f"{word}{equals}{value}")
+    for flag, known in _CHOICES.items():
+        if flag in options and options[flag] not in known:
+            _refuse(f"{flag} takes {' or '.join(known)}, not {options[flag]!r}")
+    for flag in ("--coordinator", "--num-processes", "--process-id"):
+        if flag in options and "--distributed" not in options:
+            _refuse(f"{flag} goes with --distributed")
+        if flag in options and flag != "--coordinator" and not str(options[flag]).isdigit():
+            _refuse(f"{flag} needs a number, not {options[flag]!r}")
+    return options, rest
+
+
+def _merged(options: dict[str, Any], table: dict[str, Any], file: str) -> dict[str, Any]:
+    """Return the options with those that the file adds; flags win."""
+    known = ("out", "precision", "device", "cache")
+    for key, value in table.items():
+        if key not in known:
+            _refuse(f"{file}: there is no run setting {key!r}; {experiment.nearest(key, known)}")
+        if not isinstance(value, str):
+            _refuse(f"{file}: `{key}` must be text, but is {value!r}")
+        choices = _CHOICES.get(f"--{key}", (value,))
+        if value not in choices:
+            _refuse(f"{file}: `{key}` must be {' or '.join(choices)}, but is {value!r}")
+    return {f"--{k}": v for k, v in table.items()} | options
+
+
+@contextlib.contextmanager
+def _prepared(options: dict[str, Any]) -> Iterator[Any]:
+    """Start JAX as the options say, and give the mesh of the devices that are meant."""
+    if "--distributed" in options:
+        given = {
+            "coordinator_address": options.get("--coordinator"),
+            "num_processes": _whole(options.get("--num-processes")),
+            "process_id": _whole(options.get("--process-id")),
+        }
+        try:
+            jax.distributed.initialize(**{k: v for k, v in given.items() if v is not None})
+        except (ValueError, RuntimeError) as error:
+            _refuse(f"--distributed: {' '.join(str(error).split())[:300]}")
+    if "--cache" in options:
+        jax.config.update("jax_compilation_cache_dir", str(Path(options["--cache"]).absolute()))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+        jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+    mesh = None
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(jax.enable_x64(options.get("--precision") != "float32"))
+        if device := options.get("--device"):
+            try:
+                found, here = jax.devices(device), jax.local_devices(backend=device)
+            except RuntimeError:
+                _refuse(f"--device {device}: JAX finds none here; it has {', '.join(map(str, jax.devices()))}")
+            mesh = jax.make_mesh((len(found),), ("members",), (AxisType.Auto,), devices=found)
+            stack.enter_context(jax.default_device(here[0]))
+        yield mesh
+
+
+def _whole(text: str | None) -> int | None:
+    return None if text is None else int(text)
 
 
 def _tell(name: str, configuration: Any, folder: Path, bar: Progress) -> report.Result:
@@ -121,6 +320,7 @@ def _tell(name: str, configuration: Any, folder: Path, bar: Progress) -> report.
     findings = {"case": name, "title": story.title, "diagnoses": [d.to_dict() for d in story.diagnoses]}
     _store.write_text(folder / "findings.json", json.dumps(findings, indent=2, ensure_ascii=False) + "\n")
     _store.write_text(folder / "configuration.json", json.dumps(settings, indent=2) + "\n")
+    _store.write_text(folder / "configuration.toml", experiment.write_config(configuration, {}))
     for file, png in pictures.items():
         _store.write_atomically(folder / f"{file}.png", lambda f, png=png: f.write(png))
     bar.update(task, completed=1.0, doing="done")
@@ -135,38 +335,26 @@ def _summary(results: list[report.Result]) -> None:
     Console().print(table)
 
 
-def _configuration(name: str, flags: list[str]) -> Any:
-    """Return the frozen configuration of a case with its flags applied."""
+def _configuration(name: str, flags: list[str], base: Any = None) -> Any:
+    """Return the frozen configuration of a case, or the one of a file, with its flags applied."""
     record = CASES[name].Config
     known = [f"--{f.name.replace('_', '-')}" for f in fields(record)]
     known += [f"--no-{f.name.replace('_', '-')}" for f in fields(record) if f.type is bool]
     for flag in flags:
         word = flag.split("=")[0].replace("_", "-")
         if flag.startswith("--") and word not in (*known, "--help"):
-            _refuse_word(f"flag of {name}", word, (*known, "--out"))
+            _refuse_word(f"flag of {name}", word, (*known, *_NEEDS, "--distributed"))
     boxed = io.StringIO()
     try:
         with contextlib.redirect_stderr(boxed):
-            return tyro.cli(record, args=flags, prog=f"jaxnum run {name}")
+            return tyro.cli(record, args=flags, prog=f"jaxnum run {name}", default=record() if base is None else base)
     except SystemExit as stop:
         if stop.code in (0, None):  # --help
             raise
     # tyro explains in a box of several lines; the house says it in one.
     lines = [line.strip("│╭╮╰╯─ \t") for line in boxed.getvalue().splitlines()]
     words = [line for line in lines if line and "options" not in line.lower() and "--help" not in line]
-    _refuse(" ".join(words).removeprefix("Value error Error parsing Config: "))
-
-
-def _take_out(flags: list[str]) -> tuple[Path, list[str]]:
-    """Take `--out DIR` from the flags."""
-    for i, flag in enumerate(flags):
-        if flag == "--out":
-            if i + 1 == len(flags):
-                _refuse("--out needs a folder")
-            return Path(flags[i + 1]), flags[:i] + flags[i + 2 :]
-        if flag.startswith("--out="):
-            return Path(flag.removeprefix("--out=")), flags[:i] + flags[i + 1 :]
-    return Path("jaxnum-runs"), flags
+    return _refuse(" ".join(words).removeprefix("Value error Error parsing Config: "))
 
 
 def _watch_compilation() -> list[float]:

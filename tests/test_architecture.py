@@ -13,7 +13,7 @@ FLOORS = (
     {"diagnose"},
     {"plot"},
     {"cases"},
-    {"report"},
+    {"report", "experiment"},
     {"cli"},
     {"__main__"},
     {"__init__"},

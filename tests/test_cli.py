@@ -90,7 +90,7 @@ def test_a_run_leaves_arrays_findings_settings_figures_and_one_page(two_small_ca
     for name in two_small_cases:
         folder = tmp_path / "runs" / name
         files = {p.name for p in folder.iterdir()}
-        assert files == {"arrays.npz", "findings.json", "configuration.json", "p.png"}
+        assert files == {"arrays.npz", "findings.json", "configuration.json", "configuration.toml", "p.png"}
         assert (folder / "p.png").read_bytes()[:4] == b"\x89PNG"
         assert json.loads((folder / "findings.json").read_text())["diagnoses"][0]["findings"][0]["code"] == "broken"
         np.testing.assert_array_equal(_store.load(folder / "arrays.npz", kind="story")[0]["x"], np.arange(3.0))
