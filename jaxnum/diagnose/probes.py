@@ -2,7 +2,8 @@
 
 No source is read: the rule is fed sequences of gradients chosen so that rules which differ take different steps.
 Memory may be passed along, written in place, kept in a closure, an object or a global: every sequence starts from a
-fresh copy, and the first one is repeated at the end to see that nothing leaked from run to run.
+fresh copy, and the first one is repeated at the end to see that nothing leaked from run to run. How a rule wants to be
+called (`calling.py`) is found by trying, too.
 """
 
 import copy
@@ -16,8 +17,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 
 from jaxnum._checks import refuse
+from jaxnum.diagnose import calling
 
 NUM_STEPS = 20
 NAMES = ("1, 1, 1, ...", "0.01, 0.01, ...", "1e-6, 1e-6, ...", "+1, -1, +1, ...", "ten ones, then zeros")
@@ -52,6 +55,8 @@ class Watched:
         double: Whether the steps came in double precision.
         leaks: Whether a second run from a fresh copy took other steps than the first.
         failure: Exception that kept it from taking a single step; None when it took some.
+        held: Steps for the five sequences with the parameters held at one, shape (20, 5); None if it sees none.
+        way: How it was called, in words.
     """
 
     steps: np.ndarray
@@ -61,6 +66,8 @@ class Watched:
     double: bool
     leaks: bool
     failure: Exception | None = None
+    held: np.ndarray | None = None
+    way: str = ""
 
 
 def watch(name: str, update: Any, state: Any = None) -> Watched:
@@ -68,20 +75,15 @@ def watch(name: str, update: Any, state: Any = None) -> Watched:
 
     Args:
         name: Name of the argument that holds the rule, for error messages.
-        update: Optax transformation, or function `update(grad, state) -> (step, state)`.
+        update: Optax transformation, function, object with a method that takes steps, or class of such objects.
         state: State before the first step of a function; by default None and then the usual zeros are tried.
 
     Raises:
         ValueError: If it is not a rule, or no way was found to call it.
     """
-    if callable(getattr(update, "update", None)) and callable(getattr(update, "init", None)):
+    pair = callable(getattr(update, "update", None)) and callable(getattr(update, "init", None))
+    if isinstance(update, optax.GradientTransformation) or (pair and type(update).__module__.startswith("optax")):
         return _watch_transformation(name, update)
-    if not callable(update):
-        refuse(
-            name,
-            "be a function `update(grad, state) -> (step, state)` or an Optax transformation",
-            f"is {update!r:.60}",
-        )
     return _watch_function(name, update, state)
 
 
@@ -106,77 +108,47 @@ def _watch_transformation(name: str, optimizer: Any) -> Watched:
     try:
         steps = run(sequences()[:, :, None])
         joint, apart = run(together()[:, None, :])[:, 0], run(together()[:, :, None])[:, :, 0]
-        moved = run(together()[:, None, :], 1.0)[:, 0]
+        moved, held = run(together()[:, None, :], 1.0)[:, 0], run(sequences()[:, :, None], 1.0)[:, :, 0]
     except Exception as error:
         reason = f"fails with {type(error).__name__}: {str(error).splitlines()[0]:.100}"
         refuse(name, "be an Optax transformation that can be run under `jit`", reason)
     decay = float(np.max(np.abs(np.asarray(moved[0] - joint[0]))))
     double = steps.dtype == jnp.float64
-    return Watched(*(np.asarray(x, float) for x in (steps[:, :, 0], joint, apart)), decay, double, leaks=False)
+    steps, joint, apart, held = (np.asarray(x, float) for x in (steps[:, :, 0], joint, apart, held))
+    return Watched(steps, joint, apart, decay, double, leaks=False, held=held, way="an Optax transformation")
 
 
 def _watch_function(name: str, update: Callable, state: Any) -> Watched:
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")
-        way, failure = _calling(update, state, sequences()[:3, 0])
+        way, failure = calling.find(update, state, sequences()[:3, 0], fresh)
         if way is None:
             if isinstance(failure, ZeroDivisionError):
                 nothing = np.full((NUM_STEPS, len(NAMES)), np.nan)
                 return Watched(nothing, None, together() * np.nan, None, True, False, failure)
+            if failure is None:
+                must = (
+                    "be a function `update(grad, state) -> (step, state)`, an object with a method that takes steps, "
+                )
+                refuse(name, must + "or an Optax transformation", f"is {update!r:.60}")
             what = f"update(grad, {'state' if state is not None else 'None'}) fails with {failure!r:.100}"
             refuse("state" if state is None else name, "be what the rule can start from", what)
-        columns = [_run(update, *way, column) for column in sequences().T]
-        leaks = not np.array_equal(_run(update, *way, sequences()[:, 0])[0], columns[0][0], equal_nan=True)
-        apart = np.stack([_run(update, *way, column)[0] for column in together().T], axis=1)
-        try:
-            joint = _run(update, way[0], False, together())[0]
-        except Exception:
-            joint = None
+        run = functools.partial(way.run, fresh)
+        columns = [run(column) for column in sequences().T]
+        leaks = not np.array_equal(run(sequences()[:, 0])[0], columns[0][0], equal_nan=True)
+        apart = np.stack([run(column)[0] for column in together().T], axis=1)
+        joint = held = decay = None
+        if way.any_shape:
+            try:
+                joint = run(together())[0]
+            except Exception:
+                joint = None
+        if way.sees_parameters:
+            held = np.stack([run(column, 1.0)[0] for column in sequences().T], axis=1)
+            decay = float(np.max(np.abs(run(together()[:, 0], 1.0)[0][0] - apart[0, 0])))
     steps = np.stack([steps for steps, _ in columns], axis=1)
     double = all(dtype.itemsize >= 8 for _, dtype in columns)
-    return Watched(steps, joint, apart, None, double, leaks)
-
-
-def _calling(update: Callable, state: Any, few: np.ndarray) -> tuple[tuple | None, Exception | None]:
-    """Find a way to call the rule: on arrays of one number or on numbers, from the state given or the usual zeros."""
-    first = None
-    for as_number in (False, True):
-        for make in (lambda _: state,) if state is not None else _STARTS:
-            try:
-                _run(update, make, as_number, few)
-            except Exception as error:
-                # A division by zero means that the rule got so far as to divide: more telling than the other errors.
-                if first is None or isinstance(error, ZeroDivisionError):
-                    first = error
-                continue
-            return (make, as_number), None
-    return None, first
-
-
-# A plain zero comes before the tuples: it is what momentum starts from, and a tuple times 0.9 can be taken for it.
-_STARTS: tuple[Callable[[Any], Any], ...] = (
-    lambda _: None,
-    lambda _: {},
-    lambda zero: {"m": zero, "v": zero, "t": 0},
-    lambda zero: zero,
-    lambda zero: (zero, zero, 0.0 * zero),
-    lambda zero: (zero, zero),
-)
-
-
-def _run(update: Callable, make: Callable, as_number: bool, gradients: np.ndarray) -> tuple[np.ndarray, np.dtype]:
-    """Take one step for each row of `gradients` from a fresh copy; return the steps and their dtype."""
-    update, taken, dtype = fresh(update), [], np.dtype(float)
-    rows = [float(g) if as_number else np.atleast_1d(np.array(g, float)) for g in gradients]
-    memory = copy.deepcopy(make(0.0 if as_number else np.zeros_like(rows[0])))
-    for g in rows:
-        step, memory = update(copy.copy(g), memory)
-        step = np.array(step)  # a copy: rules that work in place write into what they returned
-        if step.size != np.size(g) or step.dtype.kind not in "fiu":
-            raise TypeError(f"the step has shape {step.shape} and dtype {step.dtype} for a gradient of {np.shape(g)}")
-        dtype = step.dtype if step.dtype.kind == "f" else dtype
-        taken.append(step.astype(float).reshape(np.shape(gradients[0])))
-    return np.stack(taken), dtype
+    return Watched(steps, joint, apart, decay, double, leaks, held=held, way=way.words)
 
 
 def fresh(function: Callable) -> Callable:
@@ -197,6 +169,8 @@ class _Copier:
             return self.function(function)
         if isinstance(function, types.MethodType):
             return types.MethodType(self.function(function.__func__), self.data(function.__self__))
+        if isinstance(function, type):
+            return function
         if isinstance(function, functools.partial):
             words = {k: self.data(v) for k, v in function.keywords.items()}
             return functools.partial(self.callable(function.func), *map(self.data, function.args), **words)

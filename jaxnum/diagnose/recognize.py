@@ -69,12 +69,22 @@ def identify(steps: np.ndarray, tolerance: float) -> list[Match]:
 
 
 def unseen(match: Match, tolerance: float) -> tuple[str, ...]:
-    """Return the hyperparameters that the probes say nothing about: a change by a factor 2 leaves the steps alone."""
+    """Return the hyperparameters that the probes do not determine: another value, one of two, leaves the steps alone.
+
+    Both matter: the sign of an average is that of many other averages, though not of all.
+    """
     rate, b1, b2, eps = match.values
-    changed = {"b1": (rate, b1 / 2, b2, eps), "b2": (rate, b1, b2 / 2, eps), "eps": (rate, b1, b2, 2 * eps)}
+    changed = {
+        "b1": ((rate, b1 / 2, b2, eps), (rate, (1 + b1) / 2, b2, eps)),
+        "b2": ((rate, b1, b2 / 2, eps), (rate, b1, (1 + b2) / 2, eps)),
+        "eps": ((rate, b1, b2, 2 * eps), (rate, b1, b2, eps / 2)),
+    }
     steps = predict(match.rule, np.array([match.values]))[0]
-    names = [name for name in changed if name in match.rule.parameters]
-    return tuple(n for n in names if distance(steps, predict(match.rule, np.array([changed[n]])))[0] <= tolerance)
+    return tuple(
+        name
+        for name, others in changed.items()
+        if name in match.rule.parameters and np.min(distance(steps, predict(match.rule, np.array(others)))) <= tolerance
+    )
 
 
 def distance(steps: np.ndarray, model: np.ndarray) -> np.ndarray:

@@ -18,17 +18,20 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 from jax.typing import ArrayLike
 
-from jaxnum._checks import as_array, check_positive, refuse
+from jaxnum._checks import as_array, as_count, check_positive, refuse
 from jaxnum._solution import History, Solution
+from jaxnum._status import Status
 from jaxnum.diagnose.report import Diagnosis, Finding, Table
-from jaxnum.networks import Perceptron, mean_squared_error
+from jaxnum.networks import Perceptron, mean_squared_error, unit_slopes
+from jaxnum.networks.units import SATURATED as _SATURATED
 from jaxnum.numerics.krylov import lanczos_ends
 
 _CONTENT = 0.05  # share of the loss of the best constant (or of the first loss) below which nobody complains
 _FALLING = 0.1  # share of itself that a loss loses in the last quarter while it is still on its way
-_SATURATED = 0.01  # slope of a unit, in units of the steepest one of its activation, below which it hardly learns
 _CONSTANT = 0.2  # spread of the answers, in units of the largest, below which they are called the same
 _ALIKE = 1e-6  # relative difference of two units' weights below which they are copies
+_RANK = 1e-2  # singular value of hidden activations, in units of the largest, below which it is no pattern
+_EXPLAINED = 0.5  # share of the targets' variance that the last layer must be able to reach
 _KRYLOV = 40  # steps of Lanczos: both ends of a spectrum to a few digits, exact for small networks
 
 
@@ -39,6 +42,7 @@ def training(
     *,
     loss: Any = mean_squared_error,
     target: float | None = None,
+    budget: int | None = None,
 ) -> Diagnosis:
     """Say why a training ended too high, when its gradient is right (ask `diagnose.gradient` about that first).
 
@@ -50,10 +54,13 @@ def training(
         loss: Loss that was trained with.
         target: Loss with which you would be content; by default 5 % of the loss of the best constant answer where `y`
             is given, else 5 % of the first loss.
+        budget: Steps that were allowed, when fewer may have been taken, such as scikit-learn's `max_iter`; a solution
+            of jaxnum knows by itself when it was stopped by its tolerance.
 
     Returns:
         Diagnosis; nothing is wrong when the loss ended at or below `target`. Codes: `nonfinite`, `diverged`, `symmetry`
         (units that are copies of each other), `dead-units` (a slope of zero on all samples), `saturation` (nearly so),
+        `rank-deficient` (the hidden layer says too little about the samples), `stopped-by-tolerance`,
         `oscillation` (the step is too large), `budget` (still falling), `plateau` (a saddle, or too flat to tell),
         `local-minimum`, and `stuck` where only the losses are known.
 
@@ -80,8 +87,8 @@ def training(
         if len(x) != len(y):
             refuse("y", f"have one row for each of the {len(x)} samples of `x`", f"has {len(y)}")
     content = target if target is not None else _content(losses, loss, y)
-    notes, tables = [], ()
-    if losses.ndim == 2:
+    notes, tables, losses_of_many, worst = [], (), losses.ndim == 2, None
+    if losses_of_many:
         last = np.where(np.isfinite(losses[:, -1]), losses[:, -1], np.inf)
         worst, high = int(np.argmax(last)), int(np.sum(last > content))
         notes.append(
@@ -102,10 +109,17 @@ def training(
     if losses[-1] <= content:
         notes.append(f"The loss ended at {losses[-1]:.3g}, and {content:.3g} was asked for.")
         return Diagnosis("the training", (), tuple(notes), tables)
-    findings = _of_the_curve(step, losses, content)
+    if budget is not None:
+        budget = as_count("budget", budget)
+    findings = _of_the_stop(solution, step, losses, budget, worst if losses_of_many else None)
+    stopped = bool(findings)
+    findings += _of_the_curve(step, losses, content)
+    if stopped and len(findings) > 1:  # a curve that is still falling is what the tolerance cut off
+        findings = [findings[0], *[f for f in findings[1:] if f.code != "budget"]]
     if value is not None and x is not None:
         _check_value(value, x, y, loss, losses[-1])
         units, said = _of_the_units(value, x)
+        units += [] if units else _of_the_rank(value, x, y)
         landscape = _of_the_landscape(value, x, y, loss, bool(findings))
         # A run that blew up saturates its units: there the curve is the cause, everywhere else the units are.
         blown = bool(findings) and findings[0].code == "diverged"
@@ -149,6 +163,27 @@ def _quantiles(last: np.ndarray) -> Table:
     return Table("Last losses", ("quantile", "loss"), tuple(zip(marks, map(float, values), strict=True)))
 
 
+def _of_the_stop(solution: Any, step: Any, losses: np.ndarray, budget: int | None, member: int | None) -> list[Finding]:
+    """Was it ended by a tolerance before its steps were used up?"""
+    taken, allowed = int(step[-1]), budget
+    if isinstance(solution, Solution):
+        counts, codes = np.asarray(solution.num_steps), np.asarray(solution.status.code)
+        taken = int(counts[member] if member is not None and counts.ndim else counts)
+        code = int(codes[member] if member is not None and codes.ndim else codes)
+        allowed = int(step[-1]) if code == Status.ok.code else taken
+    if allowed is None or taken >= allowed:
+        return []
+    return [
+        Finding(
+            "stopped-by-tolerance",
+            f"It was stopped after {taken} of {allowed} steps, at a loss of {losses[-1]:.3g}: a tolerance was met, "
+            "which a plateau meets as well as a minimum.",
+            {"steps": taken, "allowed": allowed, "loss": float(losses[-1])},
+            "Set the tolerance lower or to none, and go on from where it is.",
+        )
+    ]
+
+
 def _of_the_curve(step: np.ndarray, losses: np.ndarray, content: float) -> list[Finding]:
     first, last = losses[0], losses[-1]
     if last > first:
@@ -184,20 +219,7 @@ def _of_the_curve(step: np.ndarray, losses: np.ndarray, content: float) -> list[
 # Units ----------------------------------------------------------------------------------------------------------------
 
 
-@jax.jit
-def _slopes(model: Perceptron, x: Any) -> Any:
-    """Return for each layer the slopes (samples, units) in units of the steepest, and the activations."""
-    found, a = [], x
-    for layer, weight in enumerate(model.weights):
-        phi = model.final_activation if layer == len(model.weights) - 1 else model.activation
-        z = a @ weight.T
-        if model.biases:
-            z = z + model.biases[layer][None, :]
-        a, slope = jax.jvp(phi, (z,), (jnp.ones_like(z),))
-        probe = jnp.linspace(-8.0, 8.0, 321, dtype=z.dtype)
-        steepest = jnp.max(jnp.abs(jax.jvp(phi, (probe,), (jnp.ones_like(probe),))[1]))
-        found.append((jnp.abs(slope) / steepest, a))
-    return found
+_slopes = jax.jit(unit_slopes)
 
 
 def _of_the_units(model: Any, x: Any) -> tuple[list[Finding], list[str]]:
@@ -250,6 +272,33 @@ def _of_the_units(model: Any, x: Any) -> tuple[list[Finding], list[str]]:
         if not (copies or (top < _SATURATED).any()):
             said.append(f"Every unit of {name} can learn: its slope reaches {top.min():.2g} of the steepest or more.")
     return found, said
+
+
+def _of_the_rank(model: Any, x: Any, y: Any) -> list[Finding]:
+    """Do the last hidden activations tell the samples apart, as far as the targets need it?"""
+    if not isinstance(model, Perceptron) or len(model.weights) < 2:
+        return []
+    hidden = np.asarray(_slopes(model, x.astype(model.weights[0].dtype))[-2][1])
+    different = len(np.unique(np.asarray(x), axis=0))
+    possible = min(hidden.shape[1], different - 1)
+    centered, wanted = hidden - hidden.mean(0), np.asarray(y) - np.asarray(y).mean(0)
+    u, s, _ = np.linalg.svd(centered, full_matrices=False)
+    rank = int(np.sum(s > _RANK * s[0])) if s[0] > 0 else 0
+    spread = float(np.sum(wanted**2))
+    explained = float(np.sum((u[:, :rank].T @ wanted) ** 2)) / spread if spread > 0 else 1.0
+    if rank >= possible or explained > _EXPLAINED:
+        return []
+    evidence = {"rank": rank, "possible": possible, "explained": explained, "singular_values": s}
+    return [
+        Finding(
+            "rank-deficient",
+            f"The last hidden layer of {hidden.shape[1]} units shows {rank} independent pattern{'s' * (rank != 1)} "
+            f"over the samples where {possible} are possible; they explain {100 * explained:.0f} % of the targets, "
+            "and no output layer can make up for that.",
+            evidence,
+            "Start from larger and more different weights, so that the units bend in different places.",
+        )
+    ]
 
 
 def _copies(model: Perceptron, layer: int) -> list[int]:

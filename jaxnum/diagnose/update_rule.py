@@ -16,6 +16,7 @@ import numpy as np
 
 from jaxnum._checks import check_positive
 from jaxnum.diagnose import probes
+from jaxnum.diagnose.convention import decay_coupling, make_card
 from jaxnum.diagnose.faults.adam import WRONG, algorithm_1
 from jaxnum.diagnose.recognize import TOLERANCE, USUAL, Match, distance, identify, predict
 from jaxnum.diagnose.report import Diagnosis, Finding, Table
@@ -35,8 +36,11 @@ def update_rule(update: Any, *, claims: Any = None, learning_rate: float | None 
 
     Args:
         update: Function `update(grad, state) -> (step, state)`, or an Optax transformation. The step is what is added
-            to the parameters, as in Optax: downhill it is opposite to the gradient. Plain NumPy, memory written in
-            place, closures and globals are fine; every sequence of gradients starts from a fresh copy.
+            to the parameters, as in Optax: downhill it is opposite to the gradient. Also `step(grad)`,
+            `update(params, grad)` returning the new parameters or changing them in place, lists and dicts of arrays,
+            objects with a method `step`, `update` or `apply`, and classes of such objects: how it wants to be called
+            is found by trying. Plain NumPy, memory written in place, closures and globals are fine; every sequence of
+            gradients starts from a fresh copy.
         claims: What it is meant to be: another rule of either kind, such as `optax.adam(0.1)`, or one of
             `optimize.Sgd()`, `Momentum(beta)`, `Nesterov(beta)`, `AveragedMomentum(beta)`, `Adam(b1)`. Whatever
             differs from it is a finding. Without it, every known right rule is accepted.
@@ -87,6 +91,8 @@ def update_rule(update: Any, *, claims: Any = None, learning_rate: float | None 
         f"Five sequences of {probes.NUM_STEPS} gradients; steps are compared to {tolerance:.0e} of the largest, in "
         f"{'double' if tolerance < 1e-6 else 'single'} precision. The step is taken as what is added to the parameters."
     ]
+    if seen.way:
+        notes.append(f"Called as {seen.way}.")
     if seen.leaks:
         what = "A second run from a fresh copy took other steps than the first."
         cure = "Keep m, v and t in what is passed along, in a closure or in an object, not in a class or module."
@@ -119,7 +125,8 @@ def update_rule(update: Any, *, claims: Any = None, learning_rate: float | None 
             "PyTorch follow Algorithm 1; TensorFlow, Keras and scikit-learn the ε-hat form."
         )
     notes += _twins(matches[1:], findings) + _beyond(seen, best, max(tolerance, 1e-6))
-    return Diagnosis("update rule", tuple(findings), tuple(notes), (_table(seen, best),))
+    tables = make_card(seen, best, matches[1:], max(tolerance, 1e-6)).table(), _table(seen, best)
+    return Diagnosis("update rule", tuple(findings), tuple(notes), tables)
 
 
 def _as_claimed(matches: list[Match], claims: Any, rate: float | None) -> list[Match]:
@@ -259,8 +266,11 @@ def _beyond(seen: probes.Watched, best: Match, tolerance: float) -> list[str]:
     elif distance(predicted, seen.joint) > 10 * tolerance:
         notes.append("Several coordinates at once take other steps than each alone: the whole gradient is rescaled.")
     if seen.decay is not None and seen.decay > 10 * tolerance * abs(best.rate):
+        words, value = decay_coupling(seen, best, tolerance)
+        strength = f" λ = {value:.4g}," if value is not None else ""
         notes.append(
-            f"The step also depends on the parameters: {seen.decay:.4g} per unit at the first, a weight decay."
+            f"The step also depends on the parameters: {seen.decay:.4g} per unit at the first, a weight decay,"
+            f"{strength} {words}."
         )
     return notes
 

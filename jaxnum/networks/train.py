@@ -1,9 +1,10 @@
-"""Training: lower the loss of a model on its samples, with all samples in each step.
+"""Training: lower the loss of a model on its samples, all of them in each step or a batch.
 
     L(θ) = loss(model_θ(x_1), ..., model_θ(x_N); y_1, ..., y_N),    θ_{n+1} = θ_n + Δ_n,    Δ_n from ∇L(θ_n)
 
 A model is any Equinox module that takes one sample. Its floating-point arrays are the parameters θ; its functions and
-sizes only decide which program is compiled.
+sizes only decide which program is compiled. Of perceptrons the history also tells, layer by layer, how strong the
+gradient is and how many units are at rest.
 """
 
 from collections.abc import Callable
@@ -17,11 +18,12 @@ import numpy as np
 import optax
 from jaxtyping import Array
 
-from jaxnum._checks import as_array, as_count, as_tree, refuse
+from jaxnum._checks import as_array, as_count, as_tree, check_positive, refuse
 from jaxnum._progress import Progress
 from jaxnum._solution import History, Solution
 from jaxnum._typing import is_traced
 from jaxnum.networks.perceptron import Perceptron, as_keys
+from jaxnum.networks.units import LayerRows
 from jaxnum.numerics.descent import descend
 
 Loss = Callable[[Array, Array], Array]
@@ -91,9 +93,12 @@ def train(
     loss: Loss = mean_squared_error,
     num_steps: int,
     save_every: int = 1,
+    batch_size: int | None = None,
+    key: Array | None = None,
+    tolerance: Any = None,
     progress: Progress = False,
 ) -> Solution:
-    """Train a model on all samples at once.
+    """Train a model, on all samples at once or on mini-batches.
 
     New parameters and new data cost no compilation; a new optimizer, loss or lambda does: build them once.
 
@@ -103,16 +108,22 @@ def train(
         x: Features, shape (samples, features), taken in the dtype of the model.
         y: Targets, shape (samples, outputs), taken in the dtype of the model.
         loss: Function `loss(prediction, target)` of arrays of shape (samples, outputs), returning a real scalar.
-        num_steps: Number of steps; all are taken.
+        num_steps: Number of steps; with a tolerance, the most that are taken.
         save_every: Steps between rows of `history`.
+        batch_size: Samples in each step; None takes all. Every epoch visits the samples in a new order, and those
+            that fill no batch at its end are left out of it. The rows of `history` are of all samples.
+        key: Random key that decides the order; needed with `batch_size`.
+        tolerance: Norm of the gradient at which to stop; not with `batch_size`.
         progress: False, True for a bar, or a function `progress(done, total)`.
 
     Returns:
         Solution with `value` = the trained model, `residual` = norm of the gradient of the loss there, and `history`
         with `step`, `y` (the models, rows stacked in their arrays), `value` (the loss) and `gradient_norm` at the
-        start, every `save_every` steps and the end. Status `nonfinite` when a loss or parameter stopped being finite
-        (`num_steps` then says at which step), `diverged` when the loss ended above its start. `ok` does not say
-        that the loss is low: look at `history.value[-1]`.
+        start, every `save_every` steps and the end; for a `perceptron` also `layer_gradient_norm`, `saturation` (share
+        of unit and sample pairs whose slope is below 1 % of the steepest) and `dead_units` (how many react to no
+        sample), each (rows, layers). Status `nonfinite` when a loss or parameter stopped being finite (`num_steps` then
+        says at which step), `diverged` when the loss ended above its start, `max_steps` when a tolerance was given and
+        not met. `ok` does not say that the loss is low: look at `history.value[-1]`.
 
     Raises:
         ValueError: If an argument does not make sense, or the model does not fit `x` and `y`.
@@ -132,9 +143,11 @@ def train(
     params, constants, static = _split("model", model)
     params, constants = as_tree("model", params), jax.tree.map(jnp.asarray, constants)
     x, y = _check_data("model", static.join(params, constants), x, y, loss)
-    fn, args = _Objective(static, loss), (constants, x, y)
+    sample, key = _check_batches(batch_size, key, len(x), tolerance)
+    args = (constants, x, y) if sample is None else (constants, x, y, key)
+    options = _options(static, params, sample) | {"tolerance": tolerance, "progress": progress, "label": "train"}
     run = descend(
-        fn, optimizer, params, args, num_steps=num_steps, save_every=save_every, progress=progress, label="train"
+        _Objective(static, loss), optimizer, params, args, num_steps=num_steps, save_every=save_every, **options
     )
     return _with_models(run, constants, static)
 
@@ -149,6 +162,7 @@ def train_many(
     num_steps: int,
     loss: Loss = mean_squared_error,
     save_every: int = 1,
+    batch_size: int | None = None,
 ) -> Solution:
     """Train one model for each random key, all of them in one compiled call.
 
@@ -165,6 +179,7 @@ def train_many(
         num_steps: Number of steps; all are taken.
         loss: Function `loss(prediction, target)` returning a real scalar.
         save_every: Steps between rows of `history`.
+        batch_size: Samples in each step; None takes all. Member i draws them by `jax.random.fold_in(keys[i], 1)`.
 
     Returns:
         Solution as that of `train`, with a leading axis of members in every array: `value` is a model whose arrays
@@ -193,17 +208,19 @@ def train_many(
     except TypeError as error:
         refuse("make_model", "take a key and return a model", f"fails with {type(error).__name__}: {error}")
     x, y = _check_data("make_model", example, x, y, loss)
-    return _train_all(make_model, optimizer, loss, keys, x, y, num_steps, save_every)
+    sample, _ = _check_batches(batch_size, keys[0], len(x), None)
+    return _train_all(make_model, optimizer, loss, keys, x, y, num_steps, save_every, sample)
 
 
 # Equinox's jit and vmap let functions out again: those that `make_model` built when it was traced stay with the models.
 @eqx.filter_jit
-def _train_all(make_model, optimizer, loss, keys, x, y, num_steps, save_every):
+def _train_all(make_model, optimizer, loss, keys, x, y, num_steps, save_every, sample):
     def member(key):
         params, constants, static = _split("make_model", make_model(key))
         params, constants = jax.tree.map(jnp.asarray, (params, constants))
-        fn, args = _Objective(static, loss), (constants, x, y)
-        run = descend(fn, optimizer, params, args, num_steps=num_steps, save_every=save_every)
+        args = (constants, x, y) if sample is None else (constants, x, y, jax.random.fold_in(key, 1))
+        options = {"num_steps": num_steps, "save_every": save_every} | _options(static, params, sample)
+        run = descend(_Objective(static, loss), optimizer, params, args, **options)
         return _with_models(run, constants, static)
 
     return eqx.filter_vmap(member)(keys)
@@ -229,8 +246,41 @@ class _Objective:
     loss: Loss
 
     def __call__(self, params: Any, args: Any) -> Array:
-        constants, x, y = args
+        constants, x, y = args[:3]
         return self.loss(jax.vmap(self.static.join(params, constants))(x), y)
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """What step n sees of the samples: a part of the order that this epoch visits them in."""
+
+    size: int
+
+    def __call__(self, args: Any, n: Any) -> Any:
+        constants, x, y, key = args
+        per_epoch = len(x) // self.size
+        order = jax.random.permutation(jax.random.fold_in(key, n // per_epoch), len(x))
+        chosen = jax.lax.dynamic_slice_in_dim(order, n % per_epoch * self.size, self.size)
+        return constants, x[chosen], y[chosen], key
+
+
+def _options(static: _Static, params: Any, sample: Any) -> dict[str, Any]:
+    """What `descend` shall do besides: draw batches, and look into the layers of a perceptron."""
+    also = LayerRows(static) if isinstance(params, Perceptron) else None
+    return {"sample": sample, "also": also}
+
+
+def _check_batches(batch_size: Any, key: Any, count: int, tolerance: Any) -> tuple[_Batch | None, Any]:
+    if tolerance is not None:
+        check_positive("tolerance", tolerance)
+    if batch_size is None:
+        return None, None
+    batch_size = as_count("batch_size", batch_size)
+    if batch_size > count:
+        refuse("batch_size", f"not exceed the number of samples, {count}", f"is {batch_size}")
+    if tolerance is not None:
+        refuse("tolerance", "be None with `batch_size`: the gradient of a batch is not the gradient", "is given")
+    return _Batch(batch_size), as_keys("key", key, batch=False)
 
 
 def _is_array(leaf: Any) -> bool:

@@ -3,9 +3,10 @@
 from jaxnum.optimize import landscapes
 from jaxnum.optimize.adam import AdamState, adam
 from jaxnum.optimize.box import keep_within
+from jaxnum.optimize.curvature import Curvature, curvature, measured_limit
 from jaxnum.optimize.landscape import Landscape
 from jaxnum.optimize.minimize import BFGS, Dogleg, LevenbergMarquardt, least_squares, minimize
-from jaxnum.optimize.race import Race, learning_rate_map, race
+from jaxnum.optimize.race import Race, Tuning, learning_rate_map, race
 from jaxnum.optimize.stability import (
     Adam,
     AveragedMomentum,
@@ -24,6 +25,7 @@ __all__ = [
     "Adam",
     "AdamState",
     "AveragedMomentum",
+    "Curvature",
     "Dogleg",
     "Landscape",
     "LevenbergMarquardt",
@@ -31,12 +33,15 @@ __all__ = [
     "Nesterov",
     "Race",
     "Sgd",
+    "Tuning",
     "adam",
+    "curvature",
     "growth_factor",
     "keep_within",
     "landscapes",
     "learning_rate_map",
     "least_squares",
+    "measured_limit",
     "minimize",
     "optimal_momentum",
     "optimal_rate",

@@ -275,6 +275,181 @@ def test_what_was_watched_is_left_as_it_was():
     assert thing.t == STEP == GLOBAL["v"] == 0
 
 
+class Rule:
+    """Adam with its memory in the object; the subclasses are the ways in which people call it."""
+
+    def __init__(self, rate=0.01, shape=()):
+        self.m, self.v, self.t, self.rate = np.zeros(shape), np.zeros(shape), 0, rate
+
+    def move(self, grad):
+        self.t += 1
+        self.m, self.v = moments(self.m, self.v, grad, self.t, 0.9, 0.999)
+        return -self.rate * root(*right(self.m, self.v, self.t, 0.9, 0.999))
+
+
+class ReturnsStep(Rule):
+    def step(self, grad):
+        return self.move(grad)
+
+
+class ReturnsParameters(Rule):
+    def update(self, params, grads):
+        return params + self.move(grads)
+
+
+class TakesGradientFirst(Rule):
+    def apply(self, grads, params):
+        return params + self.move(grads)
+
+
+class ChangesInPlace(Rule):
+    def step(self, params, grads):
+        params += self.move(grads)
+
+
+class TakesLists(Rule):
+    def step(self, params, grads):
+        for p, g in zip(params, grads, strict=True):
+            p += self.move(g)
+
+
+class TakesDicts(Rule):
+    def update(self, params, grads):
+        return {name: params[name] + self.move(grads[name]) for name in params}
+
+
+class HasOneShape(Rule):
+    def __init__(self):
+        super().__init__(shape=(2, 3))
+
+    def update(self, params, grads):
+        assert grads.shape == (2, 3)
+        return params + self.move(grads)
+
+
+def holds_the_parameters():
+    w, rule = np.array([3.0]), Rule()
+
+    def step(grad):
+        nonlocal w
+        w = w + rule.move(grad)
+        return w
+
+    return step
+
+
+def all_three(params, grads, state):
+    m, v, t = state or (0.0, 0.0, 0)
+    m, v = moments(m, v, grads, t, 0.9, 0.999)
+    return params - 0.01 * root(*right(m, v, t + 1, 0.9, 0.999)), (m, v, t + 1)
+
+
+CALLS = {
+    "step(grad) -> step": ReturnsStep(),
+    "step(grad) -> params": holds_the_parameters(),
+    "update(params, grad) -> params": ReturnsParameters(),
+    "apply(grad, params) -> params": TakesGradientFirst(),
+    "step(params, grad) -> None, params changed in place": ChangesInPlace(),
+    "step(params, grad) -> None, params changed in place on a list of arrays": TakesLists(),
+    "update(params, grad) -> params on a dict of arrays": TakesDicts(),
+    "all_three(params, grad, state) -> (params, state)": all_three,
+}
+
+
+@pytest.mark.parametrize("words", CALLS)
+def test_any_way_of_calling_is_found(words):
+    diagnosis = diagnose.update_rule(CALLS[words], claims=adam(0.01))
+    assert diagnosis.ok, diagnosis
+    assert f"Called as {words}." in diagnosis.notes, diagnosis
+
+
+@pytest.mark.parametrize("rule", [ReturnsStep, HasOneShape, HasOneShape(), ChangesInPlace().step])
+def test_classes_shapes_and_bound_methods(rule):
+    diagnosis = diagnose.update_rule(rule, claims=adam(0.01))
+    assert diagnosis.ok, diagnosis
+    if isinstance(rule, Rule):
+        assert rule.t == 0
+
+
+def test_faults_are_named_however_they_are_called():
+    class Forgetful(Rule):
+        def update(self, params, grads):
+            self.t += 1
+            self.m, self.v = moments(self.m, self.v, grads, self.t, 0.9, 0.999)
+            return params - self.rate * root(self.m, self.v)
+
+    [finding] = diagnose.update_rule(Forgetful()).findings
+    assert finding.code == "no-bias-correction"
+    uphill = diagnose.update_rule(lambda params, grads: params + 0.1 * grads)
+    assert [f.code for f in uphill.findings] == ["wrong-sign"]
+
+
+def coupled(decay, rule):
+    return optax.chain(optax.add_decayed_weights(decay), rule)
+
+
+# What stands on the card: where ε is, how momentum is scaled, what is corrected, the maximum, how decay couples.
+CARDS = {
+    "Algorithm 1": (optax.adam(0.01), "adam", "beside the corrected root", "averages", "both", "none", "none"),
+    "ε-hat": (adam(0.01, eps_hat=True), "adam-eps-hat", "beside the uncorrected", "averages", "both", "none", "none"),
+    "AdamW": (optax.adamw(0.01, weight_decay=0.1), "adam", "beside", "averages", "both", "none", "decoupled"),
+    "L2 in Adam": (coupled(0.1, optax.adam(0.01)), "adam", "beside", "averages", "both", "none", "an L2 term"),
+    "L2 in momentum": (coupled(0.1, optax.sgd(0.01, 0.9)), "momentum", "none", "adds", "none", "none", "an L2 term"),
+    "plain decay": (coupled(0.1, optax.sgd(0.01)), "gradient-descent", "none", "none", "none", "none", "−ηλy joins"),
+    "RMSprop": (optax.rmsprop(0.01), "rmsprop-eps-inside", "inside the root", "none", "none", "none", "none"),
+    "Optax's AMSGrad": (optax.amsgrad(0.01), "amsgrad", "beside", "averages", "both", "of the corrected", "none"),
+    "PyTorch's AMSGrad": (
+        adam(0.01, amsgrad=True, correct_first=False),
+        *("amsgrad-uncorrected", "beside the corrected", "averages", "both", "of v, corrected", "none"),
+    ),
+    "AMSGrad in ε-hat form": (
+        adam(0.01, amsgrad=True, correct_first=False, eps_hat=True),
+        *("amsgrad-eps-hat", "beside the uncorrected", "averages", "both", "of v, corrected", "none"),
+    ),
+    "AMSGrad as published": (
+        adam(0.01, amsgrad=True, bias_correction=False),
+        *("amsgrad-without-correction", "beside the root", "averages", "none", "of v", "none"),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CARDS)
+def test_the_convention_card_is_right(name):
+    optimizer, code, *traits = CARDS[name]
+    card = diagnose.convention_card(optimizer)
+    assert card.code == code, card
+    found = card.epsilon, card.momentum, card.correction, card.maximum, card.decay
+    for have, want in zip(found, traits, strict=True):
+        assert want in have, card
+    np.testing.assert_allclose(card.constants["learning_rate"], 0.01, rtol=1e-9)
+    if "weight_decay" in card.constants:
+        np.testing.assert_allclose(card.constants["weight_decay"], 0.1, rtol=1e-9)
+    assert ("weight_decay" in card.constants) == (traits[-1] != "none")
+    assert card.epsilon in str(card)
+
+
+def test_the_card_of_code_that_is_not_ours():
+    card = diagnose.convention_card(ReturnsParameters())
+    assert card.code == "adam"
+    assert card.way == "update(params, grad) -> params"
+    assert card.decay == "none"
+    assert "not seen" in diagnose.convention_card(ReturnsStep()).decay
+    decayed = diagnose.convention_card(lambda params, grads: params - 0.1 * (grads + 0.01 * params))
+    np.testing.assert_allclose(decayed.constants["weight_decay"], 0.01, rtol=1e-9)
+
+
+def test_the_card_says_what_cannot_be_told():
+    card = diagnose.convention_card(optax.sgd(0.1, momentum=0.9))
+    assert any("averaged momentum" in other for other in card.alike)
+    assert diagnose.convention_card(optax.sgd(0.1, momentum=0.9), learning_rate=1.0).code == "averaged-momentum"
+    lion = diagnose.convention_card(optax.lion(0.01))
+    assert "b2" not in lion.constants  # a sign is that of many averages
+    assert lion.decay.startswith("decoupled")
+    belief = diagnose.convention_card(optax.adabelief(0.01))
+    assert belief.code == "unknown"
+    assert belief.rule.startswith("unknown, nearest is")
+
+
 RIGHT_FORMS = {
     "adam": adam(0.02),
     "adam-eps-hat": adam(0.02, eps_hat=True),
@@ -408,7 +583,8 @@ def test_division_by_zero_in_plain_python_numbers():
 def test_clipping_and_decay_are_told():
     notes = " ".join(diagnose.update_rule(optax.chain(optax.clip_by_global_norm(1.0), optax.sgd(0.1))).notes)
     assert "clips" in notes, notes
-    assert "weight decay" in " ".join(diagnose.update_rule(optax.adamw(0.1)).notes)
+    told = " ".join(diagnose.update_rule(optax.adamw(0.1)).notes)
+    assert "a weight decay, λ = 0.0001, decoupled" in told, told
     clean = " ".join(diagnose.update_rule(optax.adam(0.1)).notes)
     assert "clips" not in clean
     assert "decay" not in clean
@@ -442,7 +618,7 @@ def test_a_state_that_must_be_given():
         ((optax.sgd(0.1),), {"learning_rate": 0.0}, "learning_rate"),
         ((optax.sgd(0.1),), {"learning_rate": "fast"}, "learning_rate"),
         ((optax.sgd(0.1),), {"claims": lambda g, s: (g * np.nan, s)}, "claims"),
-        ((lambda g: g,), {}, "state"),
+        ((lambda _a, _b, _c, d: d,), {}, "state"),
     ],
 )
 def test_bad_arguments_are_named(arguments, options, name):

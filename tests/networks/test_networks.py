@@ -6,7 +6,9 @@ import optax
 import pytest
 
 from jaxnum import Status
-from jaxnum.networks import binary_cross_entropy, mean_squared_error, perceptron, train, train_many
+from jaxnum.networks import binary_cross_entropy, mean_squared_error, outcomes, perceptron, train, train_many
+from jaxnum.networks.outcomes import _wilson
+from jaxnum.networks.train import _Batch
 
 X = np.array([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]])
 Y = np.array([[0.0], [1.0], [1.0], [0.0]])
@@ -187,6 +189,74 @@ def test_divergence_is_reported(key):
     assert solution.status == Status.diverged
 
 
+def test_a_batch_of_all_is_all(key):
+    whole = train(make(key), SGD, X, Y, num_steps=20)
+    batched = train(make(key), SGD, X, Y, num_steps=20, batch_size=4, key=key)
+    # The same samples in another order: sums round differently.
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-12), whole.value, batched.value)
+
+
+def test_every_epoch_visits_every_sample_once(key):
+    order = []
+    batch = _Batch(2)
+    for n in range(6):
+        _, x, _, _ = batch((None, jnp.arange(6.0)[:, None], jnp.zeros((6, 1)), key), n)
+        order.append(x[:, 0])
+    first, second = np.concatenate(order[:3]), np.concatenate(order[3:])
+    np.testing.assert_array_equal(np.sort(first), np.arange(6.0))
+    np.testing.assert_array_equal(np.sort(second), np.arange(6.0))
+    assert (first != second).any()
+
+
+def test_batches_follow_the_key_and_the_gradient_of_their_samples(key):
+    options = {"num_steps": 5, "batch_size": 1}
+    a, b, c = (train(make(key), SGD, X, Y, key=jax.random.key(k), **options) for k in (0, 0, 3))
+    np.testing.assert_array_equal(a.history.value, b.history.value)
+    assert np.any(a.history.value != c.history.value)
+    # One step on one sample is the gradient on it by hand.
+    model = make(key)
+    [i] = jax.random.permutation(jax.random.fold_in(jax.random.key(0), 0), 4)[:1]
+    _, weights, _ = backprop(*jax.tree.map(np.asarray, (model.weights, model.biases)), X[i : i + 1], Y[i : i + 1])
+    moved = np.asarray(model.weights[0] - jax.tree.map(lambda r: r[1], a.history.y).weights[0])
+    np.testing.assert_allclose(moved, weights[0], atol=1e-15)
+    np.testing.assert_allclose(a.history.value[-1], mean_squared_error(jax.vmap(a.value)(X), Y), rtol=1e-13)
+    many = train_many(make, SGD, X, Y, keys=key[None], num_steps=5, batch_size=1)
+    one = train(make(key), SGD, X, Y, key=jax.random.fold_in(key, 1), **options)
+    np.testing.assert_allclose(many.history.value[0], one.history.value, rtol=1e-11)
+
+
+def test_the_layers_are_told_in_the_history(key):
+    model = perceptron((2, 3, 1), activation=jax.nn.relu, key=key)
+    weights = (jnp.array([[-1.0, -1.0], [1.0, 0.5], [0.3, -2.0]]), jnp.array([[1.0, -1.0, 2.0]]))
+    biases = (jnp.array([-0.5, 0.1, -0.2]), jnp.array([30.0]))
+    model = eqx.tree_at(lambda m: (m.weights, m.biases), model, (weights, biases))
+    history = train(model, SGD, X, Y, num_steps=2).history
+    # Unit 0 is dead on all four samples, unit 2 on three, unit 1 on none; the output is saturated at 1.
+    np.testing.assert_array_equal(history.dead_units[0], [1, 0])
+    np.testing.assert_allclose(history.saturation[0], [7 / 12, 1.0])
+    gradient = jax.grad(lambda m: mean_squared_error(jax.vmap(m)(X), Y))(model)
+    norms = [np.sqrt(np.sum(w**2) + np.sum(b**2)) for w, b in zip(gradient.weights, gradient.biases, strict=True)]
+    np.testing.assert_allclose(history.layer_gradient_norm[0], norms, rtol=1e-12, atol=1e-300)
+    total = np.linalg.norm(history.layer_gradient_norm, axis=1)
+    np.testing.assert_allclose(history.gradient_norm, total, rtol=1e-12)
+
+
+def test_a_thousand_keys_in_one_call_and_what_became_of_them():
+    keys = jax.random.split(jax.random.key(1), 1000)
+    solution = train_many(make, SGD, X, Y, keys=keys, num_steps=300, save_every=300)
+    found = outcomes(solution, target=0.2)
+    assert len(found.losses) == 1000
+    assert found.solved == np.sum(np.asarray(solution.history.value)[:, -1] <= 0.2)
+    assert found.interval[0] < found.share < found.interval[1]
+    assert f"{found.solved} of 1000" in str(found)
+
+
+@pytest.mark.parametrize(("solved", "count", "interval"), [(0, 10, (0, 0.2775)), (5, 10, (0.2366, 0.7634))])
+def test_the_interval_is_that_of_wilson(solved, count, interval):
+    # Worked values for 0 of 10 and 5 of 10 at 95 %: z²/(n + z²) = 0.2775, and ½ ± z/(2√(n + z²)).
+    np.testing.assert_allclose(_wilson(solved, count), interval, atol=5e-5)
+
+
 MODEL = {"key": None}
 
 
@@ -250,6 +320,14 @@ def fit_many(**changes):
         (fit, {"num_steps": 2.0}, "`num_steps`"),
         (fit, {"save_every": -1}, "`save_every`"),
         (fit, {"progress": "yes"}, "`progress`"),
+        (fit, {"batch_size": 0, "key": key0()}, "`batch_size`"),
+        (fit, {"batch_size": 5, "key": key0()}, "`batch_size` must not exceed"),
+        (fit, {"batch_size": 2}, "`key`"),
+        (fit, {"batch_size": 2, "key": key0(), "tolerance": 0.1}, "`tolerance` must be None"),
+        (fit, {"tolerance": -1.0}, "`tolerance`"),
+        (fit_many, {"batch_size": 9}, "`batch_size`"),
+        (outcomes, {"solution": None, "target": 0.1}, "`solution`"),
+        (outcomes, {"solution": None, "target": 0.0}, "`target`"),
         (fit_many, {"make_model": model}, "`make_model`"),
         (fit_many, {"make_model": lambda _key: None}, "`make_model`"),
         (fit_many, {"make_model": None}, "`make_model`"),

@@ -2,10 +2,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import optimistix
 import pytest
 
 from jaxnum import Status
-from jaxnum.optimize import landscapes, minimize
+from jaxnum.numerics.descent import Step
+from jaxnum.numerics.march import march
+from jaxnum.optimize import BFGS, Dogleg, LevenbergMarquardt, landscapes, least_squares, minimize
 
 ROSENBROCK = landscapes.rosenbrock()
 
@@ -22,6 +25,74 @@ def test_lbfgs_finds_a_minimum(name):
     assert solution.ok
     distance = np.min(np.linalg.norm(np.asarray(landscape.minima) - np.asarray(solution.value)[None, :], axis=1))
     assert distance < 1e-6, (solution, distance)
+
+
+def test_a_tolerance_ends_the_run():
+    for method in (optax.sgd(0.2), BFGS()):
+        whole = minimize(square, method, [1.0, -2.0], num_steps=80)
+        solution = minimize(square, method, [1.0, -2.0], num_steps=80, tolerance=1e-6)
+        assert solution.ok
+        n = int(solution.num_steps)
+        assert 0 < n < 80
+        assert solution.residual <= 1e-6 < whole.history.gradient_norm[n - 1]
+        np.testing.assert_array_equal(solution.value, whole.history.y[n])
+        np.testing.assert_array_equal(solution.history.y[: n + 1], whole.history.y[: n + 1])
+        np.testing.assert_array_equal(solution.history.y[n:], [solution.value] * (81 - n))
+    short = minimize(square, optax.sgd(0.2), [1.0, -2.0], num_steps=5, tolerance=1e-6)
+    assert short.status == Status.max_steps
+    assert short.num_steps == 5
+
+
+def test_a_tolerance_can_be_met_in_transit():
+    # Above 2/λmax the run passes within the tolerance and stops, though without it it would leave again.
+    run = minimize(ROSENBROCK.fn, optax.sgd(2.0e-3), ROSENBROCK.y0, num_steps=60_000, save_every=60_000, tolerance=1e-2)
+    assert run.ok
+    assert run.history.value[-1] < 1e-3
+
+
+@pytest.mark.parametrize("name", ["rosenbrock", "powell_badly_scaled", "bard", "meyer", "brown_dennis"])
+def test_least_squares_reaches_the_published_minimum(name):
+    problem = landscapes.catalogue()[name]
+    solution = least_squares(problem.residuals, problem.y0, num_steps=400, save_every=400)
+    lowest = solution.history.value[-1]
+    # The value is flat at a minimum: 1e-9 of it, or of the rounding of the residuals.
+    np.testing.assert_allclose(lowest, problem.minimum, rtol=1e-9, atol=1e-18)
+    np.testing.assert_allclose(lowest, problem.fn(solution.value), rtol=1e-12, atol=1e-30)
+
+
+def test_bfgs_keeps_the_symmetry_of_biggs_and_ends_in_its_saddle():
+    problem = landscapes.biggs_exp6()
+    solution = minimize(problem.fn, BFGS(), problem.y0, num_steps=300, save_every=300)
+    np.testing.assert_allclose(solution.history.value[-1], 5.65565e-3, atol=1e-8)
+    np.testing.assert_allclose(solution.value, problem.saddles[0], rtol=1e-3)
+
+
+def test_other_solvers_of_optimistix_serve_too():
+    nonlinear = optimistix.NonlinearCG(rtol=1e-8, atol=1e-8)
+    assert minimize(square, nonlinear, [1.0, 2.0], num_steps=30).residual < 1e-8
+    dogleg = least_squares(lambda y: y - 1, [3.0], method=Dogleg(), num_steps=10)
+    np.testing.assert_allclose(dogleg.value, 1.0, rtol=1e-15)
+
+
+def test_a_fit_can_be_differentiated():
+    def end(a):
+        return least_squares(lambda y, a: jnp.stack([y[0] - a, y[1] - a * y[0]]), jnp.ones(2), a, num_steps=12).value[1]
+
+    np.testing.assert_allclose(end(3.0), 9.0, rtol=1e-12)  # y₀ = a, y₁ = a²
+    np.testing.assert_allclose(jax.grad(end)(3.0), 6.0, rtol=1e-6)
+
+
+def test_memory_does_not_grow_with_the_steps():
+    def temporary(num_steps):
+        step, state = (
+            Step(lambda y, _: square(y), optax.sgd(0.1)),
+            (jnp.ones(1000), optax.sgd(0.1).init(jnp.ones(1000)), jnp.int32(-1)),
+        )
+        options = {"num_steps": num_steps, "save_every": num_steps}
+        run = jax.jit(lambda state: march(step, lambda state, _: state[0][0], state, None, **options))
+        return run.lower(state).compile().memory_analysis().temp_size_in_bytes
+
+    assert temporary(100_000) <= temporary(100) + 1024
 
 
 def test_gradient_descent_on_a_bowl_is_a_power():
@@ -142,6 +213,13 @@ def test_integer_lists_become_numbers():
         ({"args": 1.0}, "`fn` must take `(y, args)`"),
         ({"fn": lambda y, _: jnp.sum(y), "args": "x"}, "`args` must be a pytree"),
         ({"progress": "yes"}, "`progress` must"),
+        ({"tolerance": 0.0}, "`tolerance` must"),
+        ({"sample": 1}, "`sample` must"),
+        ({"sample": lambda _a, n: n}, "`sample` must return arguments like"),
+        ({"sample": lambda a, _n: a, "tolerance": 0.1}, "`tolerance` must be None"),
+        ({"sample": lambda a, _n: a, "optimizer": BFGS()}, "`sample` must be None"),
+        ({"optimizer": LevenbergMarquardt()}, "`optimizer` must"),
+        ({"optimizer": optimistix.Newton(rtol=1e-3, atol=1e-3)}, "`optimizer` must minimize"),
     ],
 )
 def test_bad_arguments_are_named(change, says):
@@ -150,3 +228,20 @@ def test_bad_arguments_are_named(change, says):
         minimize(**given)
     assert says in str(error.value), error.value
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"residuals": 1}, "`residuals` must be a function"),
+        ({"residuals": lambda y: y.astype(int)}, "`residuals` must return real arrays"),
+        ({"residuals": lambda _y: None}, "`residuals` must return real arrays"),
+        ({"method": BFGS()}, "`method` must be"),
+        ({"method": "lm"}, "`method` must be"),
+        ({"num_steps": 0}, "`num_steps` must"),
+    ],
+)
+def test_bad_fits_are_named(change, says):
+    with pytest.raises(ValueError, match="Argument") as error:
+        least_squares(**({"residuals": jnp.sin, "y0": [1.0]} | change))
+    assert says in str(error.value), error.value

@@ -1,3 +1,5 @@
+from functools import partial
+
 import jax.numpy as jnp
 import numpy as np
 import optax
@@ -32,6 +34,36 @@ def test_the_table_states_budget_start_and_searches():
     assert lines["plain"].endswith(" 30"), text
     assert result.searches == {"searching"}
     assert str(result) == text
+
+
+def test_tuning_is_the_same_for_all_and_is_stated():
+    bowl, rates = landscapes.quadratic((1.0, 10.0)), np.geomspace(1e-3, 1.0, 40)
+    makers = {"descent": optax.sgd, "heavy": partial(optax.sgd, momentum=0.5), "free": optax.lbfgs()}
+    result = race(bowl.fn, makers, bowl.y0, num_steps=60, rates=rates)
+    assert set(result.tuning) == {"descent", "heavy"}
+    for name, limit in (("descent", 0.2), ("heavy", 0.3)):
+        found = result.tuning[name]
+        single = learning_rate_map(bowl.fn, makers[name], bowl.y0, rates, num_steps=60)
+        np.testing.assert_array_equal(found.values, single)
+        assert found.best_rate == rates[np.argmin(single)]
+        assert not found.on_edge
+        inside = (rates >= found.band[0]) & (rates <= found.band[1])
+        assert (single[inside] <= result.target).all()
+        # Above the band lies the stability limit, at most one rate further (they are 19 % apart).
+        assert found.band[1] < limit < 1.2**2 * found.band[1], (name, found)
+        edges = np.flatnonzero(inside)[[0, -1]] + [-1, 1]
+        assert (single[edges] > result.target).all()
+        np.testing.assert_allclose(result.solutions[name].history.value[-1], single.min(), rtol=1e-9, atol=1e-30)
+    text = result.table()
+    assert "tuned alike: each tried 40 rates from 0.001 to 1, 2400 gradients" in text
+    assert "not tuned" in text
+
+
+def test_a_best_rate_at_the_edge_is_told():
+    bowl = landscapes.quadratic((1.0, 10.0))
+    result = race(bowl.fn, {"slow": optax.sgd}, bowl.y0, num_steps=20, rates=[1e-4, 1e-3, 1e-2])
+    assert result.tuning["slow"].on_edge
+    assert "(edge)" in str(result)
 
 
 def test_a_single_racer_wins_even_when_it_fails():
@@ -99,6 +131,8 @@ def test_single_precision_stays():
         (lambda: race(VALLEY.fn, {"a": 1}, START, num_steps=1), "`optimizers['a']` must be an Optax"),
         (lambda: race(VALLEY.fn, {"a": optax.sgd(0.1)}, START, num_steps=0), "`num_steps` must"),
         (lambda: race(VALLEY.fn, {"a": optax.sgd(0.1)}, [np.inf, 0.0], num_steps=1), "`y0` must be finite"),
+        (lambda: race(VALLEY.fn, {"a": optax.sgd(0.1)}, START, num_steps=1, rates=[0.1]), "`optimizers` must hold"),
+        (lambda: race(VALLEY.fn, {"a": optax.sgd}, START, num_steps=1, rates=[0.2, 0.1]), "`rates` must increase"),
         (lambda: learning_rate_map(VALLEY.fn, optax.sgd, START, num_steps=1), "`axes` must"),
         (lambda: learning_rate_map(VALLEY.fn, optax.sgd, START, [], num_steps=1), "`axes[0]` must"),
         (lambda: learning_rate_map(VALLEY.fn, optax.sgd, START, [np.nan], num_steps=1), "`axes[0]` must be finite"),

@@ -240,6 +240,22 @@ def _amsgrad_uncorrected(memory, t, g, b1, b2, eps):
 
 
 @_over_time
+def _amsgrad_eps_hat(memory, t, g, b1, b2, eps):
+    (m, v), top = memory if isinstance(memory[0], tuple) else (memory, 0.0)
+    m, v = _moments((m, v), g, b1, b2)
+    top = np.maximum(top, v)
+    return ((m, v), top), np.sqrt(1 - b2**t) / (1 - b1**t) * m / (np.sqrt(top) + eps)
+
+
+@_over_time
+def _amsgrad_plain(memory, _t, g, b1, b2, eps):
+    (m, v), top = memory if isinstance(memory[0], tuple) else (memory, 0.0)
+    m, v = _moments((m, v), g, b1, b2)
+    top = np.maximum(top, v)
+    return ((m, v), top), m / (np.sqrt(top) + eps)
+
+
+@_over_time
 def _nadam(memory, t, g, b1, b2, eps):
     m, v = memory = _moments(memory, g, b1, b2)
     ahead = b1 * m / (1 - b1 ** (t + 1)) + (1 - b1) * g / (1 - b1**t)
@@ -262,6 +278,8 @@ RIGHT = (
     Rule("adam-eps-hat", "Adam in the ε-hat form (bias correction folded into the learning rate)", eps_hat),
     Rule("amsgrad", "AMSGrad, maximum of the corrected v", _amsgrad),
     Rule("amsgrad-uncorrected", "AMSGrad, maximum of v before its correction", _amsgrad_uncorrected),
+    Rule("amsgrad-eps-hat", "AMSGrad, maximum of v before its correction, in the ε-hat form", _amsgrad_eps_hat),
+    Rule("amsgrad-without-correction", "AMSGrad without bias correction, as published", _amsgrad_plain),
     Rule("nadam", "Adam with Nesterov's look ahead", _nadam),
     Rule("lion", "Lion", _lion, ("rate", "b1", "b2")),
 )
