@@ -5,6 +5,7 @@ from typing import Any
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 
 # Okabe & Ito (2008): distinguishable with every common kind of colour blindness.
 BLUE, ORANGE, GREEN, RED = "#0072B2", "#E69F00", "#009E73", "#D55E00"
@@ -52,3 +53,8 @@ def axes(ax: Axes | None = None, *, size: tuple[float, float] = (6.4, 4.0)) -> A
 
     with matplotlib.rc_context(STYLE):
         return pyplot.subplots(figsize=size, layout="constrained")[1]
+
+
+def rectangle(x: float, y: float, width: float, height: float, color: str) -> Rectangle:
+    """Return a filled rectangle with a white rim, to be added to axes."""
+    return Rectangle((x, y), width, height, facecolor=color, edgecolor="white", linewidth=0.8)
