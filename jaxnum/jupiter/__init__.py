@@ -5,13 +5,18 @@ from jaxnum.jupiter.conductance import (
     Constant,
     NicholsCowley2004,
     SmoothRamp,
+    infimum,
+    inverse,
     pole_current_density,
     smallest_slope,
+    supremum,
 )
 from jaxnum.jupiter.corotation import corotation
+from jaxnum.jupiter.coupled import coupled
 from jaxnum.jupiter.fields import CurrentSheet, Dipole, FluxFunction
 from jaxnum.jupiter.naive import GaussianWindow, feedback_length, naive_iteration, naive_pass
-from jaxnum.jupiter.sweeps import CurrentDensity, RadialCurrent, coupled_slopes, sweeps
+from jaxnum.jupiter.outer import CurrentDensity, PoleRegular, RadialCurrent
+from jaxnum.jupiter.sweeps import coupled_slopes, sweeps
 from jaxnum.jupiter.system import JUPITER, SATURN, System
 
 __all__ = [
@@ -24,16 +29,21 @@ __all__ = [
     "FluxFunction",
     "GaussianWindow",
     "NicholsCowley2004",
+    "PoleRegular",
     "RadialCurrent",
     "SmoothRamp",
     "System",
     "corotation",
+    "coupled",
     "coupled_slopes",
     "exact",
     "feedback_length",
+    "infimum",
+    "inverse",
     "naive_iteration",
     "naive_pass",
     "pole_current_density",
     "smallest_slope",
+    "supremum",
     "sweeps",
 ]

@@ -18,9 +18,11 @@ from jax.typing import ArrayLike
 from jaxtyping import Array
 
 from jaxnum._checks import as_array, as_count, check_finite, refuse
+from jaxnum._typing import is_traced
 from jaxnum.jupiter.fields import derivative
 from jaxnum.jupiter.system import check_record, check_system, in_one_dtype
 
+_STRONGEST = 1e-2  # A/m²; ten thousand times what is observed
 _UNIT = 1e-8  # A/m²; inverses are sought in asinh(j/unit), which spans weak and strong currents of either sign alike
 
 
@@ -152,7 +154,7 @@ def smallest_slope(law: Any, j_min: float = -1e-6, j_max: float = 2e-6, *, num_p
     check_law("law", law)
     check_finite("j_min", j_min)
     check_finite("j_max", j_max)
-    if not j_min < j_max:
+    if not is_traced((j_min, j_max)) and not j_min < j_max:
         refuse("j_max", f"lie above `j_min`, {j_min:g}", f"is {j_max:g}")
     num_points = as_count("num_points", num_points, at_least=2)
     return _smallest_slope(*in_one_dtype(law, j_min, j_max), num_points)
@@ -164,9 +166,57 @@ def _smallest_slope(law, j_min, j_max, num_points):
     return jnp.min(derivative(law.value, j))
 
 
-def inverse(law: Any, sigma: Array) -> tuple[Array, Array]:
-    """Return the j with Σ(j) = `sigma` of an increasing law, and whether there is one within ±0.01 A/m²."""
-    high = jnp.full(jnp.shape(sigma), jnp.arcsinh(1e-2 / _UNIT), sigma.dtype)
+def infimum(law: Any) -> Array:
+    """Return the conductance that is left under the strongest downward currents, Σ(-0.01 A/m²), in mho.
+
+    Example:
+        >>> from jaxnum.jupiter import SmoothRamp, infimum
+        >>> print(f"{infimum(SmoothRamp()):.6f}")
+        0.050000
+    """
+    check_law("law", law)
+    return _at_end(law, -_STRONGEST)
+
+
+def supremum(law: Any) -> Array:
+    """Return the conductance that the strongest upward currents produce, Σ(0.01 A/m²), in mho."""
+    check_law("law", law)
+    return _at_end(law, _STRONGEST)
+
+
+def _at_end(law, j):
+    law = in_one_dtype(law)[0]
+    return law.value(jnp.asarray(j, jax.tree.leaves(law)[0].dtype))
+
+
+def inverse(law: Any, sigma: ArrayLike) -> tuple[Array, Array]:
+    """Return the current density at which an increasing law has a given conductance.
+
+    Args:
+        law: Conductance law.
+        sigma: Conductance in mho, any shape.
+
+    Returns:
+        j with Σ(j) = `sigma`, in A/m², and whether there is one within ±0.01 A/m²; where there is none, j is the end
+        of that range.
+
+    Raises:
+        ValueError: If an argument is not what it should be.
+
+    Example:
+        >>> from jaxnum.jupiter import SmoothRamp, inverse
+        >>> j, reachable = inverse(SmoothRamp(), 0.1)
+        >>> print(f"{abs(j):.0e}", bool(reachable), bool(inverse(SmoothRamp(), 0.04)[1]))
+        0e+00 True False
+    """
+    check_law("law", law)
+    law, sigma = in_one_dtype(law, as_array("sigma", sigma))
+    return _inverse(law, sigma)
+
+
+@jax.jit
+def _inverse(law, sigma):
+    high = jnp.full(jnp.shape(sigma), jnp.arcsinh(_STRONGEST / _UNIT), sigma.dtype)
     reachable = (law.value(_UNIT * jnp.sinh(-high)) < sigma) & (sigma < law.value(_UNIT * jnp.sinh(high)))
 
     def halve(_, bracket):
@@ -177,8 +227,12 @@ def inverse(law: Any, sigma: Array) -> tuple[Array, Array]:
 
     low, high = jax.lax.fori_loop(0, 60, halve, (-high, high))
     j = jax.lax.stop_gradient(_UNIT * jnp.sinh((low + high) / 2))
-    # One Newton step: it polishes the last digits, and its derivative is that of the inverse function.
-    return j - (law.value(j) - sigma) / jax.lax.stop_gradient(derivative(law.value, j)), reachable
+    slope = jax.lax.stop_gradient(derivative(law.value, j))
+    # One Newton step: it polishes the last digits, and its derivative is that of the inverse function. Not where the
+    # law is flat: there the bracket is all there is.
+    usable = reachable & (slope > 0)
+    step = (law.value(j) - sigma) / jnp.where(usable, slope, jnp.ones_like(slope))
+    return jnp.where(usable, j - step, j), reachable
 
 
 def pole_current_density(system: Any, law: Any) -> Array:

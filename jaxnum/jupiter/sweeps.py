@@ -18,17 +18,15 @@ References:
     Nichols & Cowley (2004), Annales Geophysicae 22, 1799, https://doi.org/10.5194/angeo-22-1799-2004
 """
 
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import diffrax
 import jax
 import jax.numpy as jnp
-from jax.typing import ArrayLike
 from jaxtyping import Array
 
-from jaxnum._checks import as_count, check_finite, check_positive, refuse
+from jaxnum._checks import as_count, refuse
 from jaxnum._precision import check_tolerance
 from jaxnum._solution import History, Solution
 from jaxnum._status import Status
@@ -36,37 +34,11 @@ from jaxnum._typing import is_traced
 from jaxnum.jupiter.conductance import check_law, inverse, smallest_slope
 from jaxnum.jupiter.corotation import check_range, slow_manifold
 from jaxnum.jupiter.fields import derivative, strength
+from jaxnum.jupiter.outer import CurrentDensity, RadialCurrent, check_outer
 from jaxnum.jupiter.system import check_record, check_system, in_one_dtype
 
 _MAX_STEPS = 1 << 15
 _UNIT = 1e-8  # A/m²: j is integrated in this unit so that one absolute tolerance serves both legs
-
-
-@jax.tree_util.register_dataclass
-@dataclass(frozen=True)
-class CurrentDensity:
-    """Outer condition: the field-aligned current density just above the ionosphere.
-
-    Attributes:
-        density: j at the outer edge in A/m², upward positive; `pole_current_density` suits a dipole.
-    """
-
-    density: ArrayLike
-
-
-@jax.tree_util.register_dataclass
-@dataclass(frozen=True)
-class RadialCurrent:
-    """Outer condition: the radial current of both hemispheres, integrated over azimuth.
-
-    The conductance never falls below that of the strongest downward currents, so a current below I₀ Σ f (1 - w) with
-    that Σ cannot be: such a solve ends with status `infeasible`.
-
-    Attributes:
-        current: I_ρ at the outer edge, in A.
-    """
-
-    current: ArrayLike
 
 
 def sweeps(
@@ -122,12 +94,7 @@ def sweeps(
     check_system(system)
     check_record("field", field, "flux")
     check_law("law", law)
-    if not isinstance(outer, CurrentDensity | RadialCurrent):
-        refuse("outer", "be CurrentDensity(j) or RadialCurrent(i)", f"is {type(outer).__name__}")
-    if isinstance(outer, CurrentDensity):
-        check_finite("outer.density", outer.density)
-    else:
-        check_positive("outer.current", outer.current)
+    check_outer(outer, (CurrentDensity, RadialCurrent))
     check_range(x0, x1)
     max_sweeps = as_count("max_sweeps", max_sweeps, at_least=2)
     num_nodes = as_count("num_nodes", num_nodes, at_least=16)
