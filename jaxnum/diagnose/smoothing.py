@@ -12,6 +12,7 @@ a length of the problem: the largest k |H(k)| decides, and a smoother that is mo
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,6 +20,7 @@ from jax.typing import ArrayLike
 
 from jaxnum._checks import check_increasing, check_positive, refuse
 from jaxnum.diagnose.report import Diagnosis, Finding, Table
+from jaxnum.diagnose.smoothing_loop import checked_loop, examine, zero_padding
 
 _EXACT = 1e-4  # relative; single precision and kernels cut at four standard deviations stay below
 _SHIFT = 0.02  # samples
@@ -36,18 +38,37 @@ class Response(NamedTuple):
     loop_gain_at: float
 
 
-def smoothing(filter: Callable, x: ArrayLike, *, feature_width: float | None = None) -> Diagnosis:
-    """Say what a smoothing filter does to edges, scale, position, noise and features.
+def smoothing(
+    filter: Callable,
+    x: ArrayLike,
+    *,
+    feature_width: float | None = None,
+    update: Callable | None = None,
+    at: ArrayLike | None = None,
+    relaxation: float = 1.0,
+    refine: Callable | None = None,
+    half: Callable | None = None,
+) -> Diagnosis:
+    """Say what a smoothing filter does to edges, scale, position, noise and features, and inside an iteration.
+
+    With `update` the filter is looked at inside the iteration y ← (1 - a) y + a filter(update(y)).
 
     Args:
         filter: Function `y -> smoothed y`, NumPy or JAX, as it is used on samples at `x`.
         x: Positions of the samples, (n,), increasing.
         feature_width: Full width at half maximum of the narrowest feature that must survive, in units of x.
+        update: Map inside an iteration, without the filter: y -> new y, both (n,).
+        at: Where to linearize it, (n,): the fixed point if it is known, else a typical iterate; None for zero.
+        relaxation: a, how much of an update is taken over in a pass, above 0 and at most 2.
+        refine: Function n -> (update, at) that gives the same map on n points, to see how its gain grows.
+        half: The filter at half its width, to see whether the answer depends on it.
 
     Returns:
         Diagnosis with findings `fails`, `wrong-length`, `nonfinite`, `changes-input`, `zero-padding`,
-        `not-normalized`, `offset`, `edge-gain`, `shift`, `assumes-uniform`, `amplifies`, `too-wide`; its notes hold
-        width, noise gain, what is left of features, and the gain inside an iteration.
+        `not-normalized`, `offset`, `edge-gain`, `shift`, `assumes-uniform`, `amplifies`, `too-wide`, and inside an
+        iteration `zero-padding-in-loop` (which then is all that is said), `unbounded-map`, `unstable-with-filter`,
+        `price`, `hides-instability`, `filter-in-the-answer`; its notes hold width, noise gain, what is left of
+        features, and the gain inside an iteration.
 
     Raises:
         ValueError: If `filter` is no function, or `x` holds less than 16 increasing positions.
@@ -65,6 +86,7 @@ def smoothing(filter: Callable, x: ArrayLike, *, feature_width: float | None = N
     x, dtype = _positions(x)
     if feature_width is not None:
         check_positive("feature_width", feature_width)
+    loop = checked_loop(update, at, relaxation, refine, half, len(x))
     subject = f"a smoothing filter on {len(x)} samples"
     one = np.ones(len(x), dtype)
     try:
@@ -82,9 +104,18 @@ def smoothing(filter: Callable, x: ArrayLike, *, feature_width: float | None = N
         findings.append(
             Finding("changes-input", "It writes into the array it is given.", {}, "Work on a copy: y = y.copy().")
         )
-    return _examine(
-        lambda y: np.real(np.asarray(filter(y.astype(dtype)))).astype(float), x, feature_width, subject, findings
-    )
+
+    def run(y):
+        return np.real(np.asarray(filter(y.astype(dtype)))).astype(float)
+
+    found = _examine(run, x, feature_width, subject, findings)
+    if loop is None:
+        return found
+    for finding in found.findings:
+        if finding.code == "zero-padding":
+            return replace(found, findings=(zero_padding(finding.evidence), *found.findings))
+    more, notes = examine(run, x, loop, feature_width)
+    return replace(found, findings=(*more, *found.findings), notes=(*found.notes, *notes))
 
 
 def _examine(run, x: np.ndarray, feature_width, subject: str, findings: list) -> Diagnosis:

@@ -170,3 +170,101 @@ def test_bad_arguments_are_refused_by_name():
 
 def test_is_offered_at_the_door():
     assert diagnose.smoothing is smoothing
+
+
+# Inside an iteration: y <- (1 - a) y + a filter(update(y)), where the update differentiates its argument.
+AXIS = np.linspace(0, 10, 101)
+STEP = AXIS[1] - AXIS[0]
+PEAK = np.exp(-((AXIS - 5) ** 2))
+
+
+def loop(n=101, length=1.0):
+    axis = np.linspace(0, 10, n)
+    return lambda y: length * np.gradient(y, axis[1] - axis[0]) + np.exp(-((axis - 5) ** 2)), np.zeros(n)
+
+
+def gauss(width, mode="nearest"):
+    return lambda y: gaussian_filter1d(y, width / STEP, mode=mode)
+
+
+def evidence(found, code):
+    return next(f.evidence for f in found.findings if f.code == code)
+
+
+def test_a_narrow_filter_does_not_stop_the_growth_and_the_width_that_does_is_told():
+    found = smoothing(gauss(0.2), AXIS, update=loop()[0], relaxation=0.5)
+    assert [f.code for f in found.findings] == ["unstable-with-filter"], str(found)
+    told = evidence(found, "unstable-with-filter")
+    # Central differences have a gain of 1/h; a Gaussian leaves 0.607/σ, and must leave less than √((2 - a)/a).
+    assert_allclose(told["raw_gain"], 1 / STEP, rtol=0.01)
+    assert_allclose(told["filtered_gain"], 0.607 / 0.2, rtol=0.05)
+    assert_allclose(told["width_needed"], 0.607 * np.sqrt(0.5 / 1.5), rtol=0.05)
+    # At this width: nearly imaginary gains g, stable below 2/(1 + |g|²).
+    assert_allclose(told["largest_relaxation"], 2 / (1 + told["filtered_gain"] ** 2), rtol=0.05)
+
+
+def test_a_wide_filter_has_its_price_and_only_hides_the_instability():
+    filter, half = gauss(0.5), gauss(0.25)
+    found = smoothing(filter, AXIS, update=loop()[0], relaxation=0.5, half=half, feature_width=1.0)
+    assert [f.code for f in found.findings] == ["price", "hides-instability", "too-wide"], str(found)
+    s = 1.0 / np.sqrt(8 * np.log(2))
+    assert_allclose(evidence(found, "price")["height"], s / np.hypot(s, 0.5), rtol=1e-2)
+
+
+def test_the_price_of_a_width_that_would_be_needed():
+    found = smoothing(gauss(0.12), AXIS, update=loop()[0], relaxation=0.5, feature_width=0.8)
+    assert [f.code for f in found.findings] == ["unstable-with-filter", "price"], str(found)
+    told = evidence(found, "price")
+    s = 0.8 / np.sqrt(8 * np.log(2))
+    assert_allclose(told["height"], s / np.hypot(s, told["width_needed"]), rtol=1e-6)
+
+
+def test_a_map_that_gets_worse_on_a_finer_grid():
+    found = smoothing(gauss(1.0), AXIS, update=loop()[0], relaxation=0.5, refine=loop)
+    assert [f.code for f in found.findings] == ["unbounded-map"], str(found)
+    assert abs(evidence(found, "unbounded-map")["exponent"] - 1) < 0.05
+
+
+def test_a_filter_that_is_part_of_the_answer():
+    # A second difference, gain 4 on the shortest wave; both filters tame it, and end elsewhere.
+    def update(y):
+        return -np.diff(y, 2, prepend=0, append=0) + PEAK
+
+    found = smoothing(gauss(0.6), AXIS, update=update, half=gauss(0.5))
+    assert [f.code for f in found.findings] == ["filter-in-the-answer"], str(found)
+    assert evidence(found, "filter-in-the-answer")["relative_change"] > 0.01
+
+    def tame(y):
+        return -0.8 * y + PEAK
+
+    found = smoothing(gauss(0.6), AXIS, update=tame, half=gauss(0.3))
+    assert found.ok, str(found)  # stable without the filter: there is nothing to hide
+    assert any("converges without a filter" in note for note in found.notes), str(found)
+
+
+def test_zero_padding_in_a_loop_is_refused_before_anything_else_is_said():
+    found = smoothing(same(np.ones(9) / 9), AXIS, update=loop()[0], relaxation=0.5, refine=loop)
+    assert [f.code for f in found.findings] == ["zero-padding-in-loop", "zero-padding"], str(found)
+
+
+def test_silent_in_a_loop_that_contracts():
+    found = smoothing(gauss(0.3), AXIS, update=lambda y: 0.5 * np.roll(y, 3) + PEAK)
+    assert found.ok, str(found)
+    assert any("take it out" in note for note in found.notes), str(found)
+
+
+def test_bad_loops_are_refused_by_name():
+    update = loop()[0]
+    for options, name in [
+        (dict(update="d/dx"), "update"),
+        (dict(update=lambda y: y[1:]), "update"),
+        (dict(update=lambda y: y * np.nan), "update"),
+        (dict(update=update, at=np.ones(3)), "at"),
+        (dict(at=np.ones(101)), "at"),
+        (dict(half=update), "half"),
+        (dict(update=update, refine=3), "refine"),
+        (dict(update=update, relaxation=0.0), "relaxation"),
+        (dict(update=update, relaxation=3.0), "relaxation"),
+    ]:
+        with pytest.raises(ValueError, match=f"Argument `{name}`"):
+            smoothing(gauss(0.3), AXIS, **options)
