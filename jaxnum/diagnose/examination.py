@@ -18,9 +18,18 @@ from jaxnum._checks import refuse
 from jaxnum.diagnose import gradient_rules as rules
 from jaxnum.diagnose import probes
 from jaxnum.diagnose.claim import Claim, Step, Unusable, claim
-from jaxnum.diagnose.faults.backprop import Mistake
+from jaxnum.diagnose.faults.backprop import Mistake, adjoints
 from jaxnum.diagnose.faults.explain import Explainer, Explanation
-from jaxnum.diagnose.faults.network import Network, Recognized, arrays_in_sight, discover, layouts, recognize
+from jaxnum.diagnose.faults.network import (
+    Network,
+    Recognized,
+    arrays_in_sight,
+    discover,
+    layer_name,
+    layouts,
+    recognize,
+    split,
+)
 from jaxnum.diagnose.gradient_rules import Comparison
 from jaxnum.diagnose.integrability import Symmetry, rise, symmetry
 from jaxnum.diagnose.report import Diagnosis, Finding, Table
@@ -51,7 +60,9 @@ class Examination:
         found: Truth,
         network: Network | None = None,
         step: Step | None = None,
+        deltas: Callable | None = None,
     ):
+        self.deltas = deltas
         self.step, self.rate = step, None if step is None else step.rate
         self.untouched = None if step is None else probes.fresh(claimed)
         self.loss, self.function, self.where, self.own, self.truth = loss, claimed, where, own, found
@@ -95,6 +106,8 @@ class Examination:
             return self._done([*self.findings, *shapes])
         self.tables.append(compared.table())
         causes = self._causes(compared, known, field)
+        if self.deltas is not None and causes:
+            causes = [self._layers(causes[0], compared, known), *causes[1:]]
         return self._done([*self.findings, *shapes, *causes])
 
     def _done(self, findings: list[Finding]) -> Diagnosis:
@@ -261,11 +274,11 @@ class Examination:
         if not found and known is not None:
             free = self.step is not None and self.rate is None
             explainer = Explainer(known, self._leaves(c.points), c.claimed, self.rounding, free)
-            found = self._explained(explainer.one(), c, known)
+            found = self._explained(explainer.one(), c, known, explainer)
         for rule in rules.LEAF_BY_LEAF:
             found = found or rule(c)
         if not found and explainer is not None:
-            found = self._explained(explainer.two(), c, known)
+            found = self._explained(explainer.two(), c, known, explainer)
         if not found and self.step is not None:
             found = self._early(c)
         for rule in rules.REST:
@@ -278,7 +291,9 @@ class Examination:
             found = self._of_what(found, c, field)
         return [replace(f, reproduce=_lines(self, f)) for f in found]
 
-    def _explained(self, explanations: list[Explanation], c: Comparison, known: Recognized) -> list[Finding]:
+    def _explained(
+        self, explanations: list[Explanation], c: Comparison, known: Recognized, explainer: Explainer
+    ) -> list[Finding]:
         """Turn the explanations that survived into findings of the first, with the others named."""
         if not explanations:
             return []
@@ -286,13 +301,21 @@ class Examination:
         evidence = c.evidence() | {"residual": best.residual, "scale": best.scale}
         if best.rate is not None:
             evidence["rate"] = best.rate
-        alternatives = [list(e.codes) for e in others if e.codes != best.codes]
+        rivals, seen = [], [best.codes]
+        for e in others:
+            # Two names of one formula are no alternatives.
+            if e.codes not in seen and len(rivals) < 4 and explainer.witness(best, e).distance > 1e-9:
+                rivals.append(e)
+                seen.append(e.codes)
+        alternatives = [list(e.codes) for e in rivals]
         found = []
         for mistake in best.mistakes:
             message = _sentence(mistake, best, known)
             if not found and alternatives:
                 evidence["alternatives"] = alternatives
-                message += f" The same numbers come from {_or(others, best)}."
+                message += f" The same numbers come from {_or(rivals)}. " + self._apart(
+                    explainer, best, rivals[0], evidence
+                )
             found.append(Finding(mistake.code, message, dict(evidence), mistake.cure))
         if self.step is not None and self.rate is None and best.scale > 0:
             self.notes.append(f"The learning rate of the step is {best.scale:.6g}.")
@@ -309,6 +332,46 @@ class Examination:
         heads = ("mistake", "factor besides", "largest difference")
         self.tables.append(Table(f"Mistakes that reproduce it at all {len(c.points)} points", heads, rows[:8]))
         return found
+
+    def _apart(self, explainer: Explainer, best: Explanation, rival: Explanation, evidence: dict) -> str:
+        """Say what would tell two explanations apart."""
+        found = explainer.witness(best, rival)
+        evidence["witness_distance"] = found.distance
+        evidence["witness"] = {n: v for n, v in zip(self.where.names, found.leaves, strict=True)}
+        if found.network is None:
+            return f"At the weights in `evidence['witness']` they differ by {100 * found.distance:.2g} %."
+        evidence["witness_x"], evidence["witness_y"] = found.network.x, found.network.y
+        return (
+            f"With these samples nothing tells them apart; with the {len(found.network.x)} samples and the weights in "
+            f"`evidence['witness_x']`, `'witness_y'` and `'witness'` they differ by {100 * found.distance:.2g} %."
+        )
+
+    def _layers(self, first: Finding, c: Comparison, known: Recognized | None) -> Finding:
+        """Hold the user's δ against ∂C/∂z: the first wrong one, from the output, is where it went wrong."""
+        if known is None:
+            self.notes.append("No network is known, so that `deltas` could not be looked at.")
+            return first
+        weights, biases = split(known.layout, self._leaves(c.points))
+        true = adjoints(known, weights, biases)
+        call, depth = caller("deltas", self.deltas, self.where.at), len(true)
+        told = [[np.asarray(d, float) for d in call(self.where.tree(p))] for p in c.points]
+        rows, wrong = [], None
+        for n in range(depth - 1, -1, -1):
+            g = true[n]
+            u = np.array([_oriented(point[n] if len(point) == depth else None, g[0].shape) for point in told])
+            factor = float(np.sum(u * g) / np.sum(g * g))
+            left = float(np.linalg.norm(u - factor * g) / max(np.linalg.norm(u), 1e-300))
+            good = left < 10 * c.tolerance and factor != 0
+            if not good and wrong is None:
+                wrong = n
+            rows.append((layer_name(n, depth), factor, left, "right" if good else "wrong"))
+        heads = ("layer", "factor", "left over", "verdict")
+        self.tables.append(Table("Your δ against ∂C/∂z, from the output", heads, tuple(rows)))
+        if wrong is None:
+            self.notes.append("Every δ is right, up to a factor: the mistake comes after them, in forming gradients.")
+            return first
+        self.notes.append(f"Counted from the output, the δ of {layer_name(wrong, depth)} is the first that is wrong.")
+        return replace(first, evidence=first.evidence | {"first_wrong_delta": wrong + 1})
 
     def _early(self, c: Comparison) -> list[Finding]:
         """Rule for steps: the gradient of some leaves is taken where others have their new values already."""
@@ -416,6 +479,18 @@ def _subject(fn: Any) -> str:
     return "the claimed gradient" if name == "<lambda>" else name
 
 
+def _oriented(delta: np.ndarray | None, shape: tuple[int, ...]) -> np.ndarray:
+    """Return the user's δ as (samples, units)."""
+    if delta is not None and delta.shape == shape:
+        return delta
+    if delta is not None and delta.T.shape == shape:
+        return delta.T
+    if delta is not None and delta.size == np.prod(shape):
+        return delta.reshape(shape)
+    but = "is missing" if delta is None else f"has shape {delta.shape}"
+    return refuse("deltas", f"return one array for each layer, here of shape {shape}", f"one {but}")
+
+
 def _named(explanation: Explanation) -> str:
     return " + ".join(f"{m.code} ({m.where})" if m.where else m.code for m in explanation.mistakes)
 
@@ -435,11 +510,8 @@ def _sentence(mistake: Mistake, explanation: Explanation, known: Recognized) -> 
     return message
 
 
-def _or(others: list[Explanation], best: Explanation) -> str:
-    words = []
-    for e in others:
-        if e.codes != best.codes:
-            words.append(" with ".join(f"`{m.code}`" + (f" in {m.where}" if m.where else "") for m in e.mistakes))
+def _or(rivals: list[Explanation]) -> str:
+    words = [" with ".join(f"`{m.code}`" + (f" in {m.where}" if m.where else "") for m in e.mistakes) for e in rivals]
     return "; or from ".join(dict.fromkeys(words))
 
 

@@ -23,6 +23,7 @@ def gradient(
     *,
     points: Sequence[Any] | None = None,
     network: Network | None = None,
+    deltas: Callable | None = None,
 ) -> Diagnosis:
     """Say whether a hand-written gradient is right, and if not, what is wrong with it.
 
@@ -39,6 +40,8 @@ def gradient(
         network: The network that a backward pass belongs to, with which known mistakes of backpropagation are
             named. Without it one is looked for among the arrays that `loss` can see, and used only if its loss
             agrees with yours at random weights.
+        deltas: Function of the parameters that returns what your backward pass has for ∂L/∂z of each layer, from
+            input to output, (samples, units) each; the first wrong one, counted from the output, is then named.
 
     Returns:
         Diagnosis; `ok` when the gradient is right. The notes say which truth was used and how sharp it is, the tables
@@ -78,7 +81,7 @@ def gradient(
         where = parameters(at, loss, claimed_gradient)
         own = [] if points is None else check_points(points, where)
         found = truth(loss, where)
-        return Examination(loss, claimed_gradient, where, own, found, network).diagnose()
+        return Examination(loss, claimed_gradient, where, own, found, network, deltas=deltas).diagnose()
 
 
 def training_step(

@@ -6,7 +6,7 @@ from diagnose.backprop_by_hand import data, program, start
 
 from jaxnum import diagnose
 from jaxnum.diagnose.faults import network as n
-from jaxnum.diagnose.faults.backprop import catalogue, compose, run
+from jaxnum.diagnose.faults.backprop import adjoints, catalogue, compose, run
 from jaxnum.diagnose.faults.explain import Explainer
 
 
@@ -106,6 +106,57 @@ def test_every_mistake_explains_itself_and_no_mistake_explains_the_right_pass():
         for e in survivors:
             same = explainer.predict(e.mistakes, e.rate or 0.0) * e.scale
             np.testing.assert_allclose(same, claim, rtol=1e-7, atol=1e-9 * np.abs(claim).max())
+
+
+def test_adjoints_are_gradients_in_probes():
+    # A zero added to every sum: the gradient in it is ∂C/∂z.
+    found, *_, points = known((3, 4, 4, 2), hidden="tanh", cost="half squares", columns=True)
+    weights, biases = n.split(found.layout, leaves(points[:1]))
+
+    def loss(probes):
+        h = jnp.asarray(found.network.x)
+        for k, (w, b, probe) in enumerate(zip(weights, biases, probes, strict=True)):
+            z = h @ w[0] + b[0] + probe
+            h = jnp.tanh(z) if k < 2 else jax.nn.sigmoid(z)
+        return 0.5 * jnp.sum((h - found.network.y) ** 2)
+
+    told = adjoints(found, weights, biases)
+    for a, b in zip(told, jax.grad(loss)([jnp.zeros(d.shape[1:]) for d in told]), strict=True):
+        np.testing.assert_allclose(a[0], b, rtol=1e-9, atol=1e-12)
+
+
+def test_a_witness_tells_explanations_apart():
+    # All samples are the same one, so that a mean over samples and the first of them are too.
+    x, y = data((2, 3, 1), samples=1)
+    x, y = np.repeat(x, 3, 0), np.repeat(y, 3, 0)
+    loss, _ = program(x, y)
+    _, claim = program(x, y, faults="bias averaged")
+    at = start((2, 3, 1))
+    [finding] = diagnose.gradient(loss, claim, at).findings
+    assert finding.code == "bias-averaged"
+    assert finding.evidence["alternatives"] == [["bias-from-one-sample"]]
+    assert finding.evidence["witness_distance"] > 0.1
+    # At the witness the two claims do differ.
+    x, y = finding.evidence["witness_x"], finding.evidence["witness_y"]
+    where = [finding.evidence["witness"][f"leaf {i}"] for i in range(4)]
+    one, other = (program(x, y, faults=f)[1](*where) for f in ("bias averaged", "bias first sample"))
+    assert np.linalg.norm(one[1] - other[1]) > 0.1 * np.linalg.norm(one[1])
+
+
+def test_a_penalty_in_the_loss_is_recognized():
+    x, y = data((2, 3, 1))
+    plain, _ = program(x, y)
+
+    def loss(w1, b1, w2, b2):
+        return plain(w1, b1, w2, b2) + 0.01 * (np.sum(w1**2) + np.sum(w2**2))
+
+    def claim(*p):
+        g = program(x, y, faults="no slope hidden")[1](*p)
+        return g[0] + 0.02 * p[0], g[1], g[2] + 0.02 * p[2], g[3]
+
+    diagnosis = diagnose.gradient(loss, claim, start((2, 3, 1)))
+    assert [f.code for f in diagnosis.findings] == ["missing-slope"]
+    assert "0.01 times the sum of squared weights" in diagnosis.notes[1]
 
 
 def test_catalogue_knows_the_layers():

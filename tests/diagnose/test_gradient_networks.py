@@ -116,6 +116,36 @@ def test_first_wrong_layer_is_counted_from_the_output():
     assert finding.evidence["wrong_leaves"] == ["leaf 0", "leaf 1"]
 
 
+def test_the_first_wrong_delta_is_named():
+    x, y = data((2, 3, 4, 1))
+
+    def forward(w1, b1, w2, b2, w3, b3):
+        g = up(x @ w1 + b1)
+        h = up(g @ w2 + b2)
+        return g, h, up(h @ w3 + b3)
+
+    def deltas(w1, b1, w2, b2, w3, b3, odd=True):
+        g, h, o = forward(w1, b1, w2, b2, w3, b3)
+        d3 = (o - y) * o * (1 - o)  # the 2/n comes at the end, as often
+        d2 = d3 @ w3.T * (np.sqrt(h * (1 - h)) if odd else h * (1 - h))
+        return d2 @ w2.T * g * (1 - g), d2, d3
+
+    def gradient(*p):
+        g, h, _ = forward(*p)
+        inputs = zip((x, g, h), deltas(*p), strict=True)
+        return [2 / len(x) * part for a, d in inputs for part in (a.T @ d, d.sum(0))]
+
+    def loss(*p):
+        return np.mean((forward(*p)[-1] - y) ** 2)
+
+    diagnosis = diagnose.gradient(loss, gradient, start((2, 3, 4, 1)), deltas=deltas)
+    [finding] = diagnosis.findings
+    assert finding.evidence["first_wrong_delta"] == 2
+    assert any("δ of hidden layer 2 is the first" in note for note in diagnosis.notes)
+    with pytest.raises(ValueError, match="Argument `deltas` must return one array for each layer"):
+        diagnose.gradient(loss, gradient, start((2, 3, 4, 1)), deltas=lambda *p: deltas(*p)[:2])
+
+
 def test_integrability_splits_the_catalogue():
     # 0 to rounding where the claim is the gradient of another loss, of order one where it is that of nothing.
     expected = {"no slope output": True, "slope at activation hidden": False, "weights skipped": False, "decay": True}

@@ -231,6 +231,17 @@ def run(known: Recognized, how: Pass, weights: list, biases: list, rate: float =
     return grads[::-1], shifts[::-1]
 
 
+def adjoints(known: Recognized, weights: list, biases: list) -> list[np.ndarray]:
+    """Return ∂C/∂z of every layer, from input to output, (points, samples, units)."""
+    zs, hs = forward(known.network, weights, biases, sign=known.sign)
+    acts = known.network.activations(len(weights))
+    error, found = known.loss.slope(hs[-1], right_targets(known)), []
+    for n in range(len(weights) - 1, -1, -1):
+        found.append(known.sign * acts[n].pull(zs[n], hs[n + 1], error))
+        error = through_weights(found[-1], error, hs[n + 1], weights[n])
+    return found[::-1]
+
+
 # The catalogue ------------------------------------------------------------------------------------------------------
 
 

@@ -9,15 +9,17 @@ does not tell apart must be told by a person.
 """
 
 import itertools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from jaxnum.diagnose.faults import backprop
 from jaxnum.diagnose.faults.backprop import Mistake, catalogue, compose
-from jaxnum.diagnose.faults.network import Recognized, join, split
+from jaxnum.diagnose.faults.network import Network, Recognized, join, split
 
-_MOST_PAIRS = 4000  # pairs of mistakes that are tried; deep networks would have many more
+_MOST_WORK = 1e9  # products that trying pairs of mistakes may cost; deep and wide networks have no end of them
+_TRIES = 64  # points tried at a time for a witness
+_APART = 1e-4  # relative difference from which two explanations count as told apart
 _TINY_RATE = 1e-9  # learning rate below which an early update shows in nothing
 
 
@@ -43,6 +45,21 @@ class Explanation:
         return tuple(dict.fromkeys(m.code for m in self.mistakes))
 
 
+@dataclass(frozen=True)
+class Witness:
+    """Where two explanations differ most.
+
+    Attributes:
+        distance: ‖a − b‖/(‖a‖ + ‖b‖) there.
+        leaves: Parameters.
+        network: Other samples that it takes; None where the user's own do.
+    """
+
+    distance: float
+    leaves: list[np.ndarray]
+    network: Network | None
+
+
 class Explainer:
     """Tries mistakes on one claim; remembers the gradients of the broken passes."""
 
@@ -50,19 +67,61 @@ class Explainer:
         self, known: Recognized, leaves: list[np.ndarray], claimed: np.ndarray, tolerance: float, free: bool = False
     ):
         self.free = free  # a factor common to everything is the unknown rate of a step, and nothing to explain
-        self.known, self.leaves, self.claimed, self.tolerance = known, leaves, claimed, tolerance
+        self.known, self.leaves, self.tolerance = known, leaves, tolerance
+        # A penalty in the loss is taken to be in the claim as well; where it is not, a rule of its own says so.
+        claimed = self.claimed = claimed - known.penalty_slope(leaves)
         self.weights, self.biases = split(known.layout, leaves)
         self.size = np.maximum(np.max(np.abs(claimed), axis=1), np.finfo(float).tiny)
         self.num_fit = max(1, len(claimed) - len(claimed) // 3)
         self.right = self.predict(())
+        self.touched: dict[Mistake, frozenset[int]] = {}
         self.singles = [m for m in catalogue(known) if self._matters(m)]
 
     def predict(self, mistakes: tuple[Mistake, ...], rate: float = 0.0) -> np.ndarray:
         """Return the gradient with these mistakes, (points, parameters)."""
-        how = compose(mistakes, len(self.weights))
+        return self._predict(self.known, self.weights, self.biases, mistakes, rate)
+
+    def _predict(self, known, weights, biases, mistakes, rate=0.0) -> np.ndarray:
+        how = compose(mistakes, len(weights))
         with np.errstate(all="ignore"):
-            grads = backprop.run(self.known, how, self.weights, self.biases, rate)
-        return join(self.known.layout, len(self.leaves), *grads)
+            grads = backprop.run(known, how, weights, biases, rate)
+        return join(known.layout, len(self.leaves), *grads)
+
+    def witness(self, one: Explanation, other: Explanation) -> "Witness":
+        """Look for weights, and then for samples, at which two explanations give different gradients."""
+        rng = np.random.default_rng(4)
+        net = self.known.network
+        best = Witness(0.0, [leaf[0] for leaf in self.leaves], None)
+        for samples in (None, 6):
+            known = self.known
+            if samples is not None:
+                x = rng.normal(size=(samples, net.x.shape[1]))
+                y = rng.uniform(0.1, 0.9, size=(samples, net.y.shape[1]))
+                if net.final_activation.name == "softmax":
+                    y = np.eye(net.y.shape[1])[rng.integers(net.y.shape[1], size=samples)]
+                known = replace(known, network=replace(net, x=x, y=y))
+            for width in (0.3, 1.0, 3.0, None, None, None):
+                # Wide at first, then around the best so far, ever closer.
+                near = 0.3 * max(float(np.std(np.concatenate([v.ravel() for v in best.leaves]))), 0.1)
+                leaves = [
+                    width * rng.normal(size=(_TRIES, *v.shape))
+                    if width
+                    else v + near * rng.normal(size=(_TRIES, *v.shape))
+                    for v in best.leaves
+                ]
+                gap = self._apart(known, leaves, one, other)
+                k = int(np.argmax(gap))
+                if gap[k] > best.distance:
+                    best = Witness(float(gap[k]), [leaf[k] for leaf in leaves], known.network if samples else None)
+            if best.distance > _APART:
+                return best
+        return best
+
+    def _apart(self, known, leaves, one, other) -> np.ndarray:
+        weights, biases = split(known.layout, leaves)
+        a, b = (e.scale * self._predict(known, weights, biases, e.mistakes, e.rate or 0.0) for e in (one, other))
+        gap = np.linalg.norm(a - b, axis=1) / np.maximum(np.linalg.norm(a, axis=1) + np.linalg.norm(b, axis=1), 1e-300)
+        return np.where(np.isfinite(gap), gap, 0.0)
 
     def one(self) -> list[Explanation]:
         """Return every single mistake that explains the claim, with a factor at most."""
@@ -70,9 +129,29 @@ class Explainer:
 
     def two(self) -> list[Explanation]:
         """Return every pair of mistakes that explains the claim, with a factor at most."""
-        pairs = (p for p in itertools.combinations(self.singles, 2) if not p[0].places & p[1].places)
-        found = [e for pair in itertools.islice(pairs, _MOST_PAIRS) for e in self._try(pair)]
+        wrong = self._leaves_off(self.claimed, 1e3 * self.tolerance)
+        every = frozenset(range(len(self.leaves)))
+        found, left = [], max(100, int(_MOST_WORK / (self.right.size * len(self.known.network.x))))
+        for a, b in itertools.combinations(self.singles, 2):
+            reach = self.touched[a] | self.touched[b]
+            # Leaves that neither mistake reaches stay right, up to the factor; what both leave right is right.
+            if a.places & b.places or (wrong != every and reach != wrong) or (wrong == every and not reach):
+                continue
+            left -= 1
+            if left < 0:
+                break
+            found += self._try((a, b))
         return self._simplest(found)
+
+    def _leaves_off(self, told: np.ndarray, slack: float) -> frozenset[int]:
+        """Leaves in which a gradient differs from the right one."""
+        ends = np.cumsum([0, *(leaf[0].size for leaf in self.leaves)])
+        off = []
+        for i, (a, b) in enumerate(itertools.pairwise(ends)):
+            gap = np.max(np.abs(told[:, a:b] - self.right[:, a:b]), initial=0.0)
+            if gap > slack * max(np.max(np.abs(self.right[:, a:b]), initial=0.0), np.finfo(float).tiny):
+                off.append(i)
+        return frozenset(off)
 
     def _matters(self, mistake: Mistake) -> bool:
         told = self.predict((mistake,), 1.0)
@@ -80,6 +159,7 @@ class Explainer:
             return False
         # What multiplies everything by one number is a factor, and no mistake of its own.
         factor = np.sum(told * self.right) / max(np.sum(self.right**2), np.finfo(float).tiny)
+        self.touched[mistake] = self._leaves_off(told, 1e-9)
         return not np.allclose(told, factor * self.right, rtol=1e-9, atol=1e-12 * np.max(np.abs(self.right)))
 
     def _try(self, mistakes: tuple[Mistake, ...]) -> list[Explanation]:

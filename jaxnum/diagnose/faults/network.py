@@ -22,6 +22,7 @@ from jaxnum.diagnose.truth import double_precision
 from jaxnum.numerics.lift import Lifted, lift
 
 _MATCH = 1e-6  # spread of the ratio of two losses that are the same up to a factor: people add 1e-8 inside logarithms
+_MOST_NUMBERS = 2_000_000  # and numbers in them
 _MOST_ARRAYS = 40  # arrays a loss may see before nobody guesses which are samples and targets
 
 
@@ -326,6 +327,8 @@ class Recognized:
         sign: −1 where the user's forward pass takes φ(−z).
         broadcast: Whether the user's loss compares every prediction with every target.
         told: Whether the user said what network it is.
+        penalty: Factor λ of a penalty λ Σ w² in the loss.
+        biases_too: Whether the biases count in it.
     """
 
     network: Network
@@ -335,11 +338,20 @@ class Recognized:
     sign: float = 1.0
     broadcast: bool = False
     told: bool = True
+    penalty: float = 0.0
+    biases_too: bool = False
+
+    def penalty_slope(self, leaves: list[np.ndarray]) -> np.ndarray:
+        """Return the gradient of the penalty at each point, (points, parameters)."""
+        counted = range(len(leaves)) if self.biases_too else self.layout.weights
+        parts = [2 * self.penalty * (i in counted) * leaf.reshape(len(leaf), -1) for i, leaf in enumerate(leaves)]
+        return np.concatenate(parts, axis=1)
 
     def __str__(self) -> str:
         acts = ", ".join(act.name for act in self.network.activations(len(self.layout.weights)))
         count = len(self.layout.weights)
-        return f"{count} layer{'s' * (count > 1)} ({acts}), {self.loss.name}, {len(self.network.x)} samples"
+        besides = f" and {self.penalty:.6g} times the sum of squared weights" if self.penalty else ""
+        return f"{count} layer{'s' * (count > 1)} ({acts}), {self.loss.name}{besides}, {len(self.network.x)} samples"
 
 
 def broadcast_targets(y: np.ndarray) -> np.ndarray:
@@ -369,9 +381,17 @@ def _recognize(network: Network, found: Layout, leaves: list[np.ndarray], values
         for sign in (1.0, -1.0):
             outputs = forward(network, weights, biases, sign=sign)[1][-1]
             for loss in losses:
-                factor = _factor(values, loss.value(outputs, network.y))
+                plain = loss.value(outputs, network.y)
+                factor = _factor(values, plain)
                 if factor:
                     return Recognized(network, found, loss.times(factor), sizes, sign)
+                for all_of_them in (False, True):
+                    counted = leaves if all_of_them else [leaves[i] for i in found.weights]
+                    squares = sum(np.sum(v.reshape(len(v), -1) ** 2, axis=1) for v in counted)
+                    fit = _factor_and_penalty(values, plain, squares)
+                    if fit:
+                        extra = {"penalty": fit[1], "biases_too": all_of_them}
+                        return Recognized(network, found, loss.times(fit[0]), sizes, sign, **extra)
             if network.y.shape[1] == 1 and np.ptp(network.y) > 0:
                 mean = broadcast_targets(network.y)
                 factor = _factor(values, SQUARES.value(outputs, mean) + np.var(network.y))
@@ -389,6 +409,18 @@ def _factor(values: np.ndarray, expected: np.ndarray) -> float | None:
     if np.ptp(values) <= 1e3 * _MATCH * np.max(np.abs(values)):
         return None
     return float(np.median(ratio))
+
+
+def _factor_and_penalty(values: np.ndarray, plain: np.ndarray, squares: np.ndarray) -> tuple[float, float] | None:
+    """Fit values = factor · loss + λ Σ w² at some points; None where it does not hold at the others."""
+    if len(values) < 6 or not np.all(np.isfinite(plain)):
+        return None
+    columns, few = np.stack([plain, squares], 1), len(values) // 2
+    fit, *_ = np.linalg.lstsq(columns[:few], values[:few], rcond=None)
+    gap = np.max(np.abs(columns @ fit - values)) / np.max(np.abs(values))
+    if not gap <= 1e-2 * _MATCH or abs(fit[0]) < 1e-9 or np.ptp(plain) <= 1e3 * _MATCH * np.max(np.abs(plain)):
+        return None
+    return float(fit[0]), float(fit[1])
 
 
 def _own_loss(loss: Callable) -> Loss:
@@ -414,28 +446,27 @@ def discover(
 ) -> Recognized | None:
     """Look for a network among the arrays that a loss can see; its loss must agree with the user's at every point."""
     arrays = list(arrays_in_sight(loss))
-    if not arrays or len(arrays) > _MOST_ARRAYS:
+    if not arrays or len(arrays) > _MOST_ARRAYS or sum(a.size for a in arrays) > _MOST_NUMBERS:
         return None
     shapes = tuple(shapes)
     tables = [a for a in arrays if a.ndim == 2] + [a.T for a in arrays if a.ndim == 2]
-    seen = set()
+    tables += [a[None] for a in arrays if a.ndim == 1]  # one sample
+    inputs = {s for shape in shapes for s in shape}
+    for a in [t for t in tables if t.shape[1] + 1 in inputs]:  # a column of ones put in on the way is a bias
+        one = np.ones((len(a), 1))
+        tables += [np.hstack([a, one]), np.hstack([one, a])]
+    finals = (LOGISTIC, SOFTMAX, IDENTITY, TANH, RELU)
     for x in tables:
-        for y in (t for t in _targets(arrays, len(x)) if t is not x):
-            for final in (LOGISTIC, SOFTMAX, IDENTITY, TANH, RELU):
-                target = y
-                if final.name == "softmax" and y.shape[1] == 1:
-                    target = _labels(y, shapes)
-                    if target is None:
-                        continue
-                for found in itertools.islice(_layouts(x.shape[1], target.shape[1], shapes), 4):
-                    for hidden in (LOGISTIC, TANH, RELU, IDENTITY) if len(found.weights) > 1 else (final,):
-                        key = (x.tobytes(), target.tobytes(), x.shape, found, hidden.name, final.name)
-                        if key in seen:
-                            continue
-                        seen.add(key)
-                        known = recognize(Network(x, target, hidden, final), (found,), leaves, values)
-                        if known is not None:
-                            return replace(known, told=False)
+        targets = [t for t in _targets(arrays, len(x)) if not np.shares_memory(t, x)]
+        for y, final in itertools.product(targets, finals):
+            target = _labels(y, shapes) if final.name == "softmax" and y.shape[1] == 1 else y
+            if target is None:
+                continue
+            for way in itertools.islice(_layouts(x.shape[1], target.shape[1], shapes), 4):
+                for hidden in (LOGISTIC, TANH, RELU, IDENTITY) if len(way.weights) > 1 else (final,):
+                    known = recognize(Network(x, target, hidden, final), (way,), leaves, values)
+                    if known is not None:
+                        return replace(known, told=False)
     return None
 
 
@@ -453,6 +484,8 @@ def _labels(y: np.ndarray, shapes) -> np.ndarray | None:
 
 def _targets(arrays: list[np.ndarray], samples: int) -> Iterator[np.ndarray]:
     for a in arrays:
+        if a.ndim == 1 and samples == 1:
+            yield a[None]
         if a.ndim == 1 and len(a) == samples:
             yield a[:, None]
         elif a.ndim == 2 and len(a) == samples:
@@ -470,7 +503,7 @@ def arrays_in_sight(function: Any) -> Iterator[np.ndarray]:
             continue
         seen.add(id(thing))
         if isinstance(thing, np.ndarray | jax.Array):
-            if thing.ndim in (1, 2) and thing.size > 1 and np.asarray(thing).dtype.kind in "biuf":
+            if thing.ndim in (1, 2) and thing.size > 0 and np.asarray(thing).dtype.kind in "biuf":
                 values = np.array(thing, dtype=float)
                 if np.all(np.isfinite(values)):
                     yield values
