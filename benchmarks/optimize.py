@@ -1,8 +1,8 @@
-"""Adam on Rosenbrock: one compiled scan against a plain NumPy loop of the same rule, and a map against its runs.
+"""Adam on Rosenbrock: one compiled scan against a PyTorch loop and a NumPy loop of the same rule; a map of many runs.
 
-The last column is the distance of the end from NumPy's: rounding, until Adam has arrived. From there on it jitters on
-the scale of its learning rate, because v forgets and ε is small, and rounding decides where it is caught; Optax against
-NumPy shows the same.
+Times are those of the fastest of several warm calls; the first call, which traces and compiles, stands apart. The last
+column is the distance of the end from NumPy's: rounding, until Adam has arrived. From there on it jitters on the scale
+of its learning rate, because v forgets and ε is small, and rounding decides where it is caught.
 
 python benchmarks/optimize.py [--x32]
 """
@@ -18,6 +18,11 @@ import optax
 
 import jaxnum
 from jaxnum import optimize
+
+try:
+    import torch
+except ImportError:
+    torch = None
 
 
 class Timing(NamedTuple):
@@ -47,33 +52,95 @@ def numpy_adam(y, num_steps, rate, b1=0.9, b2=0.999, eps=1e-8):
     return y
 
 
-def main():
-    if "--x32" not in sys.argv:
-        jaxnum.enable_x64()
-    valley, rate = optimize.landscapes.rosenbrock(), 0.003
-    device = jax.devices()[0]
-    print(f"{device.platform} {device.device_kind}, {valley.y0.dtype}, JAX {jax.__version__}")
+def torch_adam(y, num_steps, rate):
+    """The usual loop: zero_grad, forward, backward, step."""
+    p = torch.tensor(np.array(y), dtype=torch.float64, requires_grad=True)
+    optimizer = torch.optim.Adam([p], lr=rate)
+    for _ in range(num_steps):
+        optimizer.zero_grad()
+        loss = (1 - p[0]) ** 2 + 100 * (p[1] - p[0] ** 2) ** 2
+        loss.backward()
+        optimizer.step()
+    return p.detach().numpy()
+
+
+def steps(valley, rate):
     print(f"{'steps':>8}  {'who':<24}  {'first s':>8}  {'best s':>9}  {'us/step':>8}  {'off from NumPy':>14}")
+    per_step = {}
     for num_steps in (1_000, 10_000, 100_000):
         truth = numpy_adam(valley.y0, num_steps, rate)
         rows = {"NumPy loop": lambda n=num_steps: numpy_adam(valley.y0, n, rate)}
+        if torch is not None and num_steps <= 10_000:
+            rows["PyTorch loop"] = lambda n=num_steps: torch_adam(valley.y0, n, rate)
         for name, optimizer in {"jaxnum adam": optimize.adam(rate), "optax adam": optax.adam(rate)}.items():
             for every in (1, num_steps):
                 rows[f"{name}, rows {num_steps // every + 1}"] = lambda o=optimizer, e=every, n=num_steps: (
                     optimize.minimize(valley.fn, o, valley.y0, num_steps=n, save_every=e).value
                 )
         for name, fn in rows.items():
-            timing = stopwatch(fn, 3 if "NumPy" in name else 5)
+            timing = stopwatch(fn, 2 if "loop" in name else 5)
             error = np.max(np.abs(np.asarray(fn()) - truth))
-            per_step = 1e6 * timing.best / num_steps
+            per_step[name] = 1e6 * timing.best / num_steps
+            numbers = f"{timing.first:8.3f}  {timing.best:9.5f}  {per_step[name]:8.3f}  {error:14.1e}"
+            print(f"{num_steps:>8}  {name:<24}  {numbers}")
+    ours = per_step["jaxnum adam, rows 2"]
+    print(f"\nper step, jaxnum without rows against the NumPy loop: {per_step['NumPy loop'] / ours:.0f} times faster")
+    if torch is None:
+        print("PyTorch is not installed here: no comparison (pip install torch)")
+    else:
+        ratio = per_step["PyTorch loop"] / ours
+        print(
+            f"per step, jaxnum without rows against the loop of PyTorch {torch.__version__}: {ratio:.0f} times faster"
+        )
+    return per_step
+
+
+def trace_once(valley):
+    """Count how often the optimizer is traced while its learning rate changes."""
+    traces = []
+
+    def make(rate):
+        traces.append(None)
+        return optax.adam(rate)
+
+    for rate in (0.1, 0.2, 0.3, 0.4):
+        optimize.learning_rate_map(valley.fn, make, valley.y0, [rate], num_steps=10)
+    assert len(traces) == 1, traces
+    print(f"four learning rates, {len(traces)} trace")
+
+
+def maps(valley, per_step):
+    """256 × 256 runs of 1000 steps in one call, and the same runs in loops, extrapolated from one run."""
+    n, num_steps = 256, 1000
+    rates, betas = jnp.geomspace(1e-5, 1e-2, n), jnp.linspace(0.0, 0.99, n)
+
+    def heavy_ball(rate, beta):
+        return optax.sgd(rate, momentum=beta)
+
+    timing = stopwatch(
+        lambda: optimize.learning_rate_map(valley.fn, heavy_ball, valley.y0, rates, betas, num_steps=num_steps), 2
+    )
+    runs = n * n * num_steps
+    print(f"\nmap of {n} x {n} runs of {num_steps} steps in one call:")
+    print(f"  first {timing.first:.3f} s, best {timing.best:.3f} s, {1e9 * timing.best / runs:.2f} ns a step and run")
+    for name in ("NumPy loop", "PyTorch loop"):
+        if name in per_step:
+            seconds = 1e-6 * per_step[name] * runs
             print(
-                f"{num_steps:>8}  {name:<24}  {timing.first:8.3f}  {timing.best:9.5f}  {per_step:8.3f}  {error:14.1e}"
+                f"  the same {n * n} runs in a {name}, EXTRAPOLATED from {per_step[name]:.1f} us a step (of Adam): "
+                f"{seconds:.0f} s, {seconds / timing.best:.0f} times as long"
             )
 
-    rates = jnp.geomspace(1e-4, 1e-1, 65_536)
-    timing = stopwatch(lambda: optimize.learning_rate_map(valley.fn, optax.adam, valley.y0, rates, num_steps=100))
-    print(f"map of {rates.size} runs of 100 steps: first {timing.first:.3f} s, best {timing.best:.4f} s,")
-    print(f"  {1e9 * timing.best / (100 * rates.size):.2f} ns a step and run")
+
+def main():
+    if "--x32" not in sys.argv:
+        jaxnum.enable_x64()
+    valley, rate = optimize.landscapes.rosenbrock(), 0.003
+    device = jax.devices()[0]
+    print(f"{device.platform} {device.device_kind}, {valley.y0.dtype}, JAX {jax.__version__}")
+    per_step = steps(valley, rate)
+    trace_once(valley)
+    maps(valley, per_step)
 
 
 if __name__ == "__main__":

@@ -52,9 +52,9 @@ def update_rule(update: Any, *, claims: Any = None, learning_rate: float | None 
     Returns:
         Diagnosis. `ok` when the rule is recognized as a right one (and as the one claimed); the notes then name it
         with its convention and hyperparameters. Codes of findings: those of the known mistakes, such as
-        `no-bias-correction`; `wrong-sign`; `learning-rate-factor`; `different-rule`, `different-hyperparameter` when
-        it is not what is claimed; `memory-leaks` when runs influence each other; `nonfinite-step`;
-        `unknown-update-rule`.
+        `no-bias-correction`; `wrong-sign`; `learning-rate-factor`; `different-rule`, `different-hyperparameter`,
+        `different-decay` when it is not what is claimed; `memory-leaks` when runs influence each other;
+        `nonfinite-step`; `unknown-update-rule`.
 
     Raises:
         ValueError: If `update` or `claims` is no rule, or no way was found to call it.
@@ -116,6 +116,8 @@ def update_rule(update: Any, *, claims: Any = None, learning_rate: float | None 
             findings += _wrong_rate(best, float(rate), tolerance)
         if not findings:
             findings += _against_claim(best, wanted, claims, seen, reference, tolerance)
+    if reference is not None and not findings:
+        findings += _against_decay(best, seen, reference, max(tolerance, 1e-6))
     if not findings:
         notes.append(f"This is {best}.")
     if best.rule.code == "adam-eps-hat":
@@ -228,6 +230,22 @@ def _against_claim(best, wanted, claims, seen, reference, tolerance) -> list[Fin
         evidence = _evidence(best) | {"claimed_b1": float(claimed)}
         return [Finding("different-hyperparameter", words, evidence, "Use the value claimed.")]
     return []
+
+
+def _against_decay(best, seen, reference, tolerance) -> list[Finding]:
+    """The same steps while the parameters are zero, and another answer to parameters that are not."""
+    if seen.held is None or reference.held is None:
+        return []
+    gap = float(distance(reference.held, seen.held))
+    if gap <= tolerance:
+        return []
+    [(mine, value), (theirs, wanted)] = (decay_coupling(w, best, tolerance) for w in (seen, reference))
+    words = f"With the parameters at one its steps differ by up to {gap:.2g} of the largest. Weight decay: {mine}"
+    words += f" (λ = {value:.4g}); claimed is: {theirs}" if value is not None else f"; claimed is: {theirs}"
+    words += f" (λ = {wanted:.4g})." if wanted is not None else "."
+    evidence = {"difference": gap, "weight_decay": value, "claimed_weight_decay": wanted}
+    evidence = {name: number for name, number in evidence.items() if number is not None}
+    return [Finding("different-decay", words, _evidence(best) | evidence, "Decide which decay is meant.")]
 
 
 def _unknown(seen: probes.Watched, nearest: Match) -> Finding:

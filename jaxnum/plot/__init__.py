@@ -2,8 +2,8 @@
 
 from jaxnum.plot.ensemble import sweep
 from jaxnum.plot.jupiter import magnetosphere
-from jaxnum.plot.networks import decision_surface, fan, outcomes, training
-from jaxnum.plot.optimize import learning_rate_map, paths, race
+from jaxnum.plot.networks import decision_surface, fan, layers, loss_landscape, outcomes, training
+from jaxnum.plot.optimize import learning_rate_map, paths, race, sensitivity
 from jaxnum.plot.regression import polynomial
 from jaxnum.plot.schrodinger import animate_packet, packet, phase_packet, phase_strip, save_animation
 from jaxnum.plot.signals import smoothed
@@ -12,7 +12,9 @@ __all__ = [
     "animate_packet",
     "decision_surface",
     "fan",
+    "layers",
     "learning_rate_map",
+    "loss_landscape",
     "magnetosphere",
     "outcomes",
     "packet",
@@ -22,6 +24,7 @@ __all__ = [
     "polynomial",
     "race",
     "save_animation",
+    "sensitivity",
     "smoothed",
     "sweep",
     "training",

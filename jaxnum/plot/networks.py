@@ -1,17 +1,20 @@
-"""Training curves, one or many, what became of many starts, and what a network says about a plane."""
+"""Training curves, one or many, layer by layer; what became of many starts, what a network says, where it stands."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 from matplotlib.axes import Axes
-from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.colors import LinearSegmentedColormap, LogNorm
+from matplotlib.ticker import LogLocator
 
-from jaxnum._checks import as_array, refuse
+from jaxnum._checks import as_array, check_positive, refuse
 from jaxnum._solution import Solution
+from jaxnum.networks import mean_squared_error
 from jaxnum.plot import canvas
 
 _SAMPLES = 201  # points along each side of a decision surface: finer than the screen shows
@@ -155,3 +158,134 @@ def decision_surface(model: Any, x: ArrayLike, y: ArrayLike, *, ax: Axes | None 
     ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=2)
     ax.figure.colorbar(filled, ax=ax, label="output", ticks=np.linspace(0, 1, 6))
     return filled
+
+
+def layers(solution: Solution, *, ax: Any = None) -> list:
+    """Draw what happened inside each layer: how strong its gradient was, and how much of it was at rest.
+
+    Args:
+        solution: What `networks.train` returned for a perceptron.
+        ax: Two pairs of axes to draw on; new ones by default.
+
+    Returns:
+        Lines drawn: the gradient norm of each layer, then its share of saturated answers.
+
+    Raises:
+        ValueError: If the solution holds nothing about layers, or is one of many networks.
+    """
+    history = getattr(solution, "history", ())
+    if not {"step", "layer_gradient_norm", "saturation", "dead_units"} <= set(history):
+        refuse("solution", "come from `networks.train` of a perceptron", f"is {solution!r:.60}")
+    norms, shares = np.asarray(history.layer_gradient_norm), np.asarray(history.saturation)
+    if norms.ndim != 2:
+        refuse("solution", "be that of one network", f"holds {len(norms)} networks")
+    above, below = canvas.figure(2, 1, sharex=True)[1] if ax is None else ax
+    step, dead, lines = np.asarray(history.step), np.asarray(history.dead_units), []
+    names = [*(f"hidden layer {i + 1}" for i in range(norms.shape[1] - 1)), "output layer"]
+    for i, name in enumerate(names):
+        color = canvas.COLORS[i % len(canvas.COLORS)]
+        shown = np.where(norms[:, i] > 0, norms[:, i], np.nan)
+        lines += above.semilogy(step, shown, color=color, label=name)
+    for i, name in enumerate(names):
+        color = canvas.COLORS[i % len(canvas.COLORS)]
+        count = int(dead[-1, i])
+        label = name + (f", {count} dead at the end" if count else "")
+        lines += below.plot(step, 100 * shares[:, i], color=color, label=label)
+    above.set(ylabel="norm of the gradient", title="Inside the layers")
+    below.set(xlabel="step", ylabel="saturated, %", ylim=(-3, 103))
+    above.legend()
+    below.legend()
+    return lines
+
+
+def loss_landscape(
+    model: Any,
+    x: ArrayLike,
+    y: ArrayLike,
+    *,
+    loss: Any = mean_squared_error,
+    other: Any = None,
+    extent: float = 1.0,
+    key: Any = None,
+    ax: Axes | None = None,
+) -> Any:
+    """Draw the loss on a plane through a network, in the space of its weights.
+
+    A plane is two directions out of very many: a minimum in it may be a saddle in another. Random directions are
+    brought to the length of the weights, array by array, so that the picture does not change when a layer is scaled up
+    and the next one down.
+
+    Args:
+        model: Equinox module, such as what `networks.train` returned as `value`; it stands in the middle.
+        x: Samples, (samples, features).
+        y: Targets, (samples, outputs).
+        loss: Loss to draw.
+        other: Another network of the same architecture, such as the start, which the first direction leads to; it
+            then lies at (1, 0).
+        extent: How far to draw, in units of the directions.
+        key: Random key of the directions; `jax.random.key(0)` by default.
+        ax: Axes to draw on; new ones by default.
+
+    Returns:
+        Filled contours of the loss; their colorbar stands beside them.
+
+    Raises:
+        ValueError: If the networks differ in architecture, or `extent` is not positive.
+
+    Reference:
+        Li, Xu, Taylor, Studer & Goldstein (2018), https://arxiv.org/abs/1712.09913
+    """
+    check_positive("extent", extent)
+    params, rest = eqx.partition(model, eqx.is_inexact_array)
+    leaves, structure = jax.tree.flatten(params)
+    if not leaves:
+        refuse("model", "have floating-point arrays", f"has none in {type(model).__name__}")
+    first, second = _directions(leaves, jax.random.key(0) if key is None else key)
+    if other is not None:
+        there = jax.tree.leaves(eqx.filter(other, eqx.is_inexact_array))
+        if [leaf.shape for leaf in there] != [leaf.shape for leaf in leaves]:
+            refuse("other", "have the architecture of `model`", "has other shapes")
+        first = [b - a for a, b in zip(leaves, there, strict=True)]
+    x, y = (jnp.asarray(v).astype(leaves[0].dtype) for v in (as_array("x", x, ndim=2), as_array("y", y, ndim=2)))
+
+    def height(a, b):
+        moved = [p + a * u + b * v for p, u, v in zip(leaves, first, second, strict=True)]
+        return loss(jax.vmap(eqx.combine(jax.tree.unflatten(structure, moved), rest))(x), y)
+
+    side = np.linspace(-extent, extent, 81)
+    if other is not None:
+        side = np.linspace(-0.4 * extent, 1.4 * extent, 81)
+    across = np.linspace(-extent, extent, 81)
+    grid = np.stack(np.meshgrid(side, across), axis=-1).reshape(-1, 2).astype(leaves[0].dtype)
+    values = np.asarray(jax.jit(jax.vmap(height))(grid[:, 0], grid[:, 1])).reshape(len(across), len(side))
+    fine = np.where(np.isfinite(values), values, np.nan)
+    low = max(float(np.nanmin(fine)), 1e-6 * float(np.nanmax(fine)), 1e-300)
+    levels = np.geomspace(low, max(float(np.nanmax(fine)), low * 1.01), 25)
+    ax = canvas.axes(ax)
+    filled = ax.contourf(side, across, np.maximum(fine, low), levels, norm=LogNorm(), cmap="viridis")
+    ax.plot(0, 0, "o", color="white", markeredgecolor=canvas.BLACK, markersize=8, label="the network")
+    if other is not None:
+        ax.plot(1, 0, "s", color="white", markeredgecolor=canvas.BLACK, markersize=7, label="the other one")
+    names = ("towards the other network" if other is not None else "first direction", "random direction")
+    ax.set(xlabel=names[0], ylabel=names[1], title=f"Loss around a network, where it is {float(height(0.0, 0.0)):.3g}")
+    ax.grid(visible=False)
+    ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=2)
+    bar = ax.figure.colorbar(filled, ax=ax, label="loss")
+    bar.locator = LogLocator(numticks=8)
+    bar.update_ticks()
+    return filled
+
+
+def _directions(leaves: list, key: Any) -> tuple[list, list]:
+    """Return two random directions, each array of the length that the weights have."""
+    found = []
+    for k in jax.random.split(key, 2):
+        parts = []
+        for kk, leaf in zip(jax.random.split(k, len(leaves)), leaves, strict=True):
+            step = jax.random.normal(kk, leaf.shape, leaf.dtype)
+            size = jnp.linalg.norm(leaf)
+            # Arrays at zero, such as biases at their start, have no length to give: a tenth stands in for it.
+            size = jnp.where(size > 0, size, jnp.full_like(size, 0.1))
+            parts.append(step * size / jnp.linalg.norm(step))
+        found.append(parts)
+    return found[0], found[1]

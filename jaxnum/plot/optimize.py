@@ -1,4 +1,4 @@
-"""Paths over a landscape, races, and maps over hyperparameters."""
+"""Paths over a landscape, races, how much tuning they needed, and maps over hyperparameters."""
 
 from typing import Any
 
@@ -60,6 +60,11 @@ def paths(
         way = way[np.isfinite(way).all(axis=1)]
         lines += ax.plot(*way.T, "o-", color=color, markersize=2.2, linewidth=1.2, label=name)
         ax.plot(*way[-1], "s", color=color, markersize=7, markeredgecolor="white")
+    others = np.asarray(landscape.local_minima)
+    inside = [(lo <= others[:, i]) & (others[:, i] <= hi) for i, (lo, hi) in enumerate(bounds)]
+    others = others[inside[0] & inside[1]]
+    if len(others):
+        ax.plot(*others.T, "*", color="white", markeredgecolor="0.4", ms=9, label="higher minimum", zorder=4)
     ax.plot(*np.asarray(race.y0), "o", color=canvas.BLACK, markersize=7, label="start", zorder=5)
     ax.plot(
         *np.asarray(landscape.minima).T, "*", color=canvas.YELLOW, markeredgecolor="k", ms=15, label="minimum", zorder=5
@@ -100,6 +105,43 @@ def race(race: Race, *, minimum: float = 0.0, ax: Axes | None = None) -> list:
     ax.set_ylim(low / 3 if np.isfinite(low) else None, 3 * max(top, start))
     ax.set(xlabel="step", ylabel="value above the minimum")
     ax.set_title(f"{race.num_steps} steps from the same start, where the value is {start:.3g}")
+    ax.legend(loc="best")
+    return lines
+
+
+def sensitivity(race: Race, *, minimum: float = 0.0, ax: Axes | None = None) -> list:
+    """Draw the last value of each tuned optimizer against its learning rate, and the band of good rates below.
+
+    Args:
+        race: Race that was run with `rates`.
+        minimum: Lowest value of the function; what is drawn is the excess over it, on a logarithmic scale.
+        ax: Axes to draw on; new ones by default.
+
+    Returns:
+        Lines drawn, in the order of the race. Where a run blew up there is none.
+
+    Raises:
+        ValueError: If nobody was tuned.
+    """
+    if not race.tuning:
+        refuse("race", "have been run with `rates`", "was not tuned")
+    ax, lines = canvas.axes(ax), []
+    start = float(next(iter(race.solutions.values())).history.value[0]) - minimum
+    shown = [np.where(np.isfinite(t.values), t.values, np.nan) - minimum for t in race.tuning.values()]
+    low = max(min(float(np.nanmin(v)) for v in shown), 1e-16 * start)
+    for i, (name, found) in enumerate(race.tuning.items()):
+        color, values = canvas.COLORS[i % len(canvas.COLORS)], np.maximum(shown[i], low)
+        lines += ax.loglog(race.rates, np.where(values > 1e3 * start, np.nan, values), color=color, label=name)
+        if found.band is not None:
+            # Bands lie under each other below the curves, a little further down for each.
+            place = 0.02 + 0.025 * i
+            wide = found.band if found.band[1] > found.band[0] else (found.band[0] / 1.02, found.band[1] * 1.02)
+            ax.hlines(place, *wide, colors=color, linewidth=5, transform=ax.get_xaxis_transform())
+        ax.plot(found.best_rate, max(np.nanmin(shown[i]), low), "o", color=color, markersize=6)
+    ax.axhline(max(race.target - minimum, low), color="0.5", linewidth=0.8, linestyle="--")
+    ax.set(xlabel="learning rate", ylabel=f"value above the minimum after {race.num_steps} steps")
+    ax.set_ylim(low / 30, 30 * start)
+    ax.set_title(f"{len(race.rates)} rates for everybody; bars are good rates")
     ax.legend(loc="best")
     return lines
 

@@ -23,6 +23,8 @@ from jaxnum._checks import as_array, as_count, check_positive, refuse
 from jaxnum._status import Status
 from jaxnum.regression.features import Basis, Legendre, check_basis, evaluate_terms, interval_of, power_matrix
 from jaxnum.regression.fit import same_dtype, solve_least_squares
+from jaxnum.regression.linear import uncertainty
+from jaxnum.regression.student import check_level, two_sided_quantile
 
 _LEGENDRE = Legendre()
 
@@ -42,6 +44,10 @@ class Polynomial:
             the polynomial is still accurate: monomials far from zero cancel each other.
         status: `nonfinite`, or `ill_conditioned` when `rounding` leaves less than a quarter of the digits.
         basis: Basis it was fitted in.
+        standard_errors: Standard error of each of `coefficients`, (degree + 1,).
+        basis_covariance: Covariance of `basis_coefficients`, (degree + 1, degree + 1).
+        noise: Estimated standard deviation of the noise, in units of y; NaN when no degree of freedom is left.
+        freedom: Degrees of freedom left for it.
     """
 
     coefficients: Float[Array, " degree+1"]
@@ -51,6 +57,10 @@ class Polynomial:
     condition: Array
     rounding: Array
     status: Status
+    standard_errors: Float[Array, " degree+1"]
+    basis_covariance: Float[Array, "degree+1 degree+1"]
+    noise: Array
+    freedom: Array
     basis: Basis = field(metadata={"static": True})
 
     def __call__(self, x: ArrayLike) -> Array:
@@ -58,6 +68,35 @@ class Polynomial:
         x = as_array("x", x).astype(self.basis_coefficients.dtype)
         degree = self.basis_coefficients.shape[0] - 1
         return evaluate_terms(self.basis, x, self.interval, degree) @ self.basis_coefficients
+
+    def standard_error(self, x: ArrayLike) -> Array:
+        """Return the standard error of the curve at x, of any shape: how far off its mean may be."""
+        x = as_array("x", x).astype(self.basis_coefficients.dtype)
+        terms = evaluate_terms(self.basis, x, self.interval, self.basis_coefficients.shape[0] - 1)
+        return jnp.sqrt(jnp.sum((terms @ self.basis_covariance) * terms, axis=-1))
+
+    def band(self, x: ArrayLike, *, level: ArrayLike = 0.95, of_data: bool = True) -> tuple[Array, Array]:
+        """Return a band that holds new data, or the true curve, with a given probability at each position.
+
+        It speaks of noise alone: a curve of the wrong degree is off by more.
+
+        Args:
+            x: Positions, of any shape.
+            level: Probability.
+            of_data: True for new data, noise included; False for the curve alone.
+
+        Returns:
+            Lower and upper end, in the shape of x.
+
+        Raises:
+            ValueError: If `x` is not finite and real, or the level is no probability.
+        """
+        check_level(level)
+        middle, error = self(x), self.standard_error(x)
+        if of_data:
+            error = jnp.sqrt(error**2 + self.noise**2)
+        half = two_sided_quantile(jnp.asarray(level, error.dtype), self.freedom) * error
+        return middle - half, middle + half
 
     @property
     def ok(self) -> bool:
@@ -114,7 +153,10 @@ def _fit_polynomial(basis: Basis, x: Array, y: Array, interval: Any, degree: int
     finite = jnp.all(jnp.isfinite(coefficients)) & jnp.isfinite(residual)
     eps = jnp.finfo(x.dtype).eps
     status = Status.first((~finite, Status.nonfinite), (~(rounding <= eps**0.25), Status.ill_conditioned))
-    return Polynomial(coefficients, inside, interval, residual, condition, rounding, status, basis)
+    covariance, noise, freedom, *_ = uncertainty(*jax.lax.stop_gradient((features, inside, misfit, ridge)), 0)
+    errors = jnp.sqrt(jnp.sum((to_powers @ covariance) * to_powers, axis=1))
+    numbers = residual, condition, rounding, status, errors, covariance, noise, freedom
+    return Polynomial(coefficients, inside, interval, *numbers, basis)
 
 
 def _rounding(features, inside, misfit, to_powers, coefficients, ridge) -> tuple[Array, Array]:

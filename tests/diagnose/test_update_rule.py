@@ -428,6 +428,20 @@ def test_the_convention_card_is_right(name):
     assert card.epsilon in str(card)
 
 
+@pytest.mark.parametrize(
+    ("update", "code"),
+    [
+        (coupled(0.1, optax.adam(0.01)), "different-decay"),
+        (optax.adam(0.01), "different-decay"),
+        (optax.adamw(0.01, weight_decay=0.2), "different-decay"),
+        (adam(0.01, weight_decay=0.1), None),
+    ],
+)
+def test_decay_is_part_of_the_claim(update, code):
+    diagnosis = diagnose.update_rule(update, claims=optax.adamw(0.01, weight_decay=0.1))
+    assert [f.code for f in diagnosis.findings] == ([code] if code else []), diagnosis
+
+
 def test_the_card_of_code_that_is_not_ours():
     card = diagnose.convention_card(ReturnsParameters())
     assert card.code == "adam"
