@@ -43,7 +43,20 @@ def rotated(p):
     return jupiter.corotation(jupiter.JUPITER, jupiter.Dipole(), 0.1 * p["a"], num_points=9)
 
 
-VERBS = {"formula": formula, "propagate": propagated, "minimize": minimized, "train": trained, "corotation": rotated}
+def coupled(p):
+    outer = jupiter.CurrentDensity(-1e-10 * p["a"])
+    law = jupiter.SmoothRamp()
+    return jupiter.coupled(jupiter.JUPITER, jupiter.Dipole(), law, outer=outer, num_nodes=32, num_points=9)
+
+
+VERBS = {
+    "formula": formula,
+    "propagate": propagated,
+    "minimize": minimized,
+    "train": trained,
+    "corotation": rotated,
+    "coupled": coupled,
+}
 
 
 def parameters(num):
