@@ -36,8 +36,9 @@ def boundary_conditions(
         outer: Number of conditions imposed at the last position.
 
     Returns:
-        Diagnosis with findings `missing-boundary-condition` or `too-many-boundary-conditions`; the notes tell by how
-        much single shooting would amplify errors either way.
+        Diagnosis with findings `missing-boundary-condition`, `too-many-boundary-conditions`, or `nonfinite-derivative`
+        or `inconclusive` where nothing can be said; the notes tell by how much single shooting would amplify errors
+        either way.
 
     Raises:
         ValueError: If an argument is not what it should be.
@@ -71,6 +72,15 @@ def boundary_conditions(
         )
         return Diagnosis("a boundary-value problem", (finding,))
     exponents = _exponents(matrices, np.diff(np.asarray(x)))
+    if not np.isfinite(exponents).all():
+        # A NaN compares false with everything, so without this it would read as "nothing is wrong".
+        finding = Finding(
+            "inconclusive",
+            "How much the modes grow could not be computed: the linearized problem overflows between two positions.",
+            {"log_growth": exponents},
+            "Give positions that are closer together where the problem is stiff.",
+        )
+        return Diagnosis("a boundary-value problem", (finding,))
     count = y.shape[1]
     # A mode that changes by less than a factor e can be held at either end.
     needed = {"inner": int((exponents < -1).sum()), "outer": int((exponents > 1).sum())}
@@ -109,20 +119,58 @@ def boundary_conditions(
 
 
 def _exponents(matrices: np.ndarray, steps: np.ndarray) -> np.ndarray:
-    """Return the logarithms by which the modes grow between the ends, largest first (orthonormalized propagation)."""
-    frame = np.linalg.qr(np.random.default_rng(0).standard_normal(matrices.shape[1:]))[0]
-    total = np.zeros(matrices.shape[1])
+    """Return the logarithms of the singular values of the propagator between the ends, largest first."""
+    matrices = matrices.astype(np.float64)
     middles = (matrices[1:] + matrices[:-1]) / 2
-    # A stiff cell is crossed in parts: an exponential of more than e^16 would lose the mode that decays.
-    stiffness = np.abs(np.linalg.eigvals(middles)).max(axis=1) * steps
+    # A stiff cell is crossed in parts: an exponential of more than e^16 would lose the mode that decays. Every norm
+    # bounds the rates; the smallest one wastes least.
+    size = np.abs(middles)
+    stiffness = np.minimum(size.sum(axis=1).max(axis=1), size.sum(axis=2).max(axis=1)) * steps
     parts = np.clip(np.ceil(stiffness / 8), 1, 10_000).astype(int)
     with np.errstate(all="ignore"):
-        for middle, step, count in zip(middles, steps, parts, strict=True):
-            growth = _exponential(middle * (step / count))
-            for _ in range(count):
-                frame, triangle = np.linalg.qr(growth @ frame)
-                total += np.log(np.abs(np.diag(triangle)))
+        cells = [(_exponential(m * (step / n)), n) for m, step, n in zip(middles, steps, parts.tolist(), strict=True)]
+        frame, _ = _orthonormal(_generic(matrices.shape[1]))
+        # Out, back through the transposed cells, and out again: a power iteration that turns the frame into the
+        # singular directions. A frame that was first met could lie along a decaying mode, and the growing one would
+        # hardly be seen over a short range.
+        frame, _ = _carry(cells, frame)
+        frame, _ = _carry([(growth.T, n) for growth, n in reversed(cells)], frame)
+        _, total = _carry(cells, frame)
     return np.sort(total)[::-1]
+
+
+def _carry(cells: list[tuple[np.ndarray, int]], frame: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the frame at the other end, and the logarithms of how much each of its vectors grew on the way."""
+    total = np.zeros(frame.shape[1])
+    for growth, count in cells:
+        for _ in range(count):
+            frame, lengths = _orthonormal(_product(growth, frame))
+            total += np.log(lengths)
+        if not np.isfinite(total).all():
+            break
+    return frame, total
+
+
+def _generic(k: int) -> np.ndarray:
+    """Return a fixed matrix that is aligned with no mode in particular."""
+    return np.sin(np.sqrt(2.0) * np.outer(np.arange(1, k + 1), np.arange(1, k + 1)) + 1.0)
+
+
+def _product(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Return a @ b without BLAS: at this size nothing is gained by it, and the answer is the same on every machine."""
+    return (a[:, :, None] * b[None, :, :]).sum(axis=1)
+
+
+def _orthonormal(frame: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the columns orthonormalized in their order, and how long each was (Gram-Schmidt, twice)."""
+    frame, lengths = frame.copy(), np.zeros(frame.shape[1])
+    for i in range(frame.shape[1]):
+        for _ in range(2):
+            for j in range(i):
+                frame[:, i] -= (frame[:, j] * frame[:, i]).sum() * frame[:, j]
+        lengths[i] = np.sqrt((frame[:, i] ** 2).sum())
+        frame[:, i] /= lengths[i]
+    return frame, lengths
 
 
 def _exponential(matrix: np.ndarray) -> np.ndarray:
@@ -131,10 +179,10 @@ def _exponential(matrix: np.ndarray) -> np.ndarray:
     small = matrix / 2.0**halvings
     term = value = np.eye(matrix.shape[0])
     for n in range(1, 13):
-        term = term @ small / n
+        term = _product(term, small) / n
         value = value + term
     for _ in range(halvings):
-        value = value @ value
+        value = _product(value, value)
     return value
 
 

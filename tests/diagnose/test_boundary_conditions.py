@@ -1,9 +1,11 @@
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.linalg
 from numpy.testing import assert_allclose
 
 from jaxnum import diagnose
+from jaxnum.diagnose.boundary_conditions import _exponents
 from jaxnum.jupiter import JUPITER, Dipole, SmoothRamp, coupled_slopes, exact
 from jaxnum.jupiter.system import in_one_dtype
 
@@ -49,6 +51,21 @@ def test_magnetosphere_lacks_its_outer_condition():
 def test_nonfinite_derivative_is_told():
     found = diagnose.boundary_conditions(lambda x, y: y / x, X, Y, inner=0, outer=2)
     assert codes(found) == ["nonfinite-derivative"]
+
+
+def test_what_cannot_be_computed_is_not_called_right():
+    # exp(1e6) within a cell: the growth overflows even in ten thousand parts.
+    found = diagnose.boundary_conditions(lambda _x, y: 1e9 * y, X, Y, inner=2, outer=0)
+    assert codes(found) == ["inconclusive"], str(found)
+
+
+def test_growth_is_the_same_every_time_and_known_where_it_is_constant():
+    matrix = np.array([[0.0, 1.0, 0.0], [4.0, 0.0, 0.0], [0.0, 0.0, -0.5]])
+    answers = {tuple(_exponents(np.stack([matrix] * 31), np.diff(X))) for _ in range(3)}
+    assert len(answers) == 1
+    # The propagator of a constant matrix is its exponential.
+    expected = np.log(np.linalg.svd(scipy.linalg.expm(3.0 * matrix))[1])
+    assert_allclose(answers.pop(), expected, atol=1e-6)
 
 
 @pytest.mark.parametrize(
