@@ -4,7 +4,8 @@
 
 One `lax.scan` under one `jit`. When progress is wanted, a loop on the host calls the same compiled scan in chunks:
 progress and interruption need no callback inside compiled code, and the result is that of one long scan.
-Memory grows with the number of rows, never with the number of steps.
+Memory grows with the number of rows, never with the number of steps. A march can begin at any step, so one that was
+interrupted is taken up where it stood.
 """
 
 from collections.abc import Callable
@@ -18,6 +19,20 @@ import numpy as np
 from jaxnum._progress import Progress, track
 
 _CHUNKS = 100  # updates of a progress bar in one run: enough to look alive, too few to cost time
+
+
+class Interrupted(KeyboardInterrupt):
+    """A march with progress was interrupted from the keyboard.
+
+    Attributes:
+        state: State after the last chunk that was finished.
+        rows: Recorded rows, that of `state` being the last.
+        done: Steps taken.
+    """
+
+    def __init__(self, state: Any, rows: Any, done: int) -> None:
+        super().__init__(f"interrupted after {done} steps")
+        self.state, self.rows, self.done = state, rows, done
 
 
 def saved_steps(num_steps: int, save_every: int | None) -> np.ndarray:
@@ -36,6 +51,7 @@ def march(
     save_every: int | None = 1,
     progress: Progress = False,
     label: str = "steps",
+    first_step: int = 0,
 ) -> tuple[Any, Any]:
     """Take `num_steps` steps and return the last state and the recorded rows.
 
@@ -49,44 +65,61 @@ def march(
         save_every: Steps between rows; None records the start and the end only.
         progress: False, True for a bar, or a function `progress(done, total)`.
         label: Words before the bar.
+        first_step: Number of the first step, handed to `step` as n.
 
     Returns:
-        The last state, and the rows stacked along a leading axis at the steps `saved_steps(num_steps, save_every)`.
+        The last state, and the rows stacked along a leading axis at the steps `saved_steps(num_steps, save_every)`,
+        counted from the first.
+
+    Raises:
+        Interrupted: On a keyboard interrupt while there is progress to show; it carries what was reached.
     """
     every = min(save_every or num_steps, num_steps)
     rows, rest = divmod(num_steps, every)
     if not progress:
-        return _whole(step, observe, state, args, every, rows, rest)
-    first = jax.tree.map(lambda x: x[None], _row(observe, state, args))
-    traces, done = [first], 0
+        return _whole(step, observe, state, args, every, rows, rest, first_step)
     with track(progress, num_steps, label) as show:
+        return _chunks(step, observe, state, args, every, num_steps, first_step, show)
+
+
+def _chunks(step, observe, state, args, every, num_steps, first_step, show):
+    """March in chunks of whole rows where rows are close, else in strides that end at the rows."""
+    at_once = max(1, num_steps // every // _CHUNKS)
+    stride = max(1, num_steps // _CHUNKS)
+    traces = [_first_row(observe, state, args)]
+    # An interruption may come between any two statements: what was reached changes in a single one.
+    reached = state, 1, 0
+    try:
         show(0)
-        while done < num_steps:
-            if done < rows * every:
-                # A row is the smallest chunk that can be recorded; when rows are far apart, go in smaller strides.
-                chunk = min(max(1, rows // _CHUNKS), rows - done // every)
-                if rows < _CHUNKS and every > 1:
-                    state, trace = _strides(step, observe, state, args, done, every, num_steps, show)
-                else:
-                    state, trace = _advance(step, observe, state, args, done, every, chunk)
-                done += chunk * every
+        while reached[2] < num_steps:
+            state, kept, done = reached
+            to_row = min(every - done % every, num_steps - done)
+            if to_row == every <= stride:
+                rows = min(at_once, (num_steps - done) // every)
+                state, trace = _advance(step, observe, state, args, first_step + done, every, rows)
+                done += rows * every
             else:
-                state, trace = _advance(step, observe, state, args, done, rest, 1)
-                done += rest
-            traces.append(jax.block_until_ready(trace))
+                length = min(stride, to_row)
+                state, trace = _repeat(step, state, args, first_step + done, length), None
+                done += length
+                if length == to_row:
+                    trace = _first_row(observe, state, args)
+            jax.block_until_ready((state, trace))
+            if trace is not None:
+                traces, kept = [*traces[:kept], trace], kept + 1
+            reached = state, kept, done
             show(done)
-    return state, jax.tree.map(lambda *parts: jnp.concatenate(parts), *traces)
+    except KeyboardInterrupt:
+        state, kept, done = reached
+        if done % every:
+            traces = [*traces[:kept], _first_row(observe, state, args)]
+            kept += 1
+        raise Interrupted(state, _joined(traces[:kept]), done) from None
+    return state, _joined(traces)
 
 
-def _strides(step, observe, state, args, done, every, num_steps, show):
-    """Go to the next row in several calls, showing progress in between."""
-    stride, end = max(1, num_steps // _CHUNKS), done + every
-    while done < end:
-        length = min(stride, end - done)
-        state = jax.block_until_ready(_repeat(step, state, args, done, length))
-        done += length
-        show(done)
-    return state, jax.tree.map(lambda x: x[None], _row(observe, state, args))
+def _joined(traces):
+    return jax.tree.map(lambda *parts: jnp.concatenate(parts), *traces)
 
 
 def _steps(step, state, args, start, length):
@@ -109,26 +142,27 @@ def _rows(step, observe, state, args, start, every, num_rows):
 
 
 @partial(jax.jit, static_argnames=("step", "observe", "every", "rows", "rest"))
-def _whole(step, observe, state, args, every, rows, rest):
+def _whole(step, observe, state, args, every, rows, rest, first_step):
     first = jax.tree.map(lambda x: x[None], observe(state, args))
-    state, trace = _rows(step, observe, state, args, jnp.int32(0), every, rows)
+    start = jnp.asarray(first_step, jnp.int32)
+    state, trace = _rows(step, observe, state, args, start, every, rows)
     parts = [first, trace]
     if rest:
-        state, last = _rows(step, observe, state, args, jnp.int32(rows * every), rest, 1)
+        state, last = _rows(step, observe, state, args, start + rows * every, rest, 1)
         parts.append(last)
-    return state, jax.tree.map(lambda *xs: jnp.concatenate(xs), *parts)
+    return state, _joined(parts)
 
 
 @partial(jax.jit, static_argnames=("step", "observe", "every", "num_rows"))
 def _advance(step, observe, state, args, start, every, num_rows):
-    return _rows(step, observe, state, args, jnp.int32(start), every, num_rows)
+    return _rows(step, observe, state, args, jnp.asarray(start, jnp.int32), every, num_rows)
 
 
 @partial(jax.jit, static_argnames=("step", "length"))
 def _repeat(step, state, args, start, length):
-    return _steps(step, state, args, jnp.int32(start), length)
+    return _steps(step, state, args, jnp.asarray(start, jnp.int32), length)
 
 
 @partial(jax.jit, static_argnames="observe")
-def _row(observe, state, args):
-    return observe(state, args)
+def _first_row(observe, state, args):
+    return jax.tree.map(lambda x: x[None], observe(state, args))

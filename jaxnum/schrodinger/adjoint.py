@@ -1,17 +1,13 @@
 """How reverse-mode differentiation remembers the path of a propagation.
 
-A step is a product of factors ψ' = 2 A⁻¹ M ψ - ψ. With the mean φ = (ψ + ψ')/2, so that A φ = M ψ:
+Three ways, all of the same gradient up to rounding:
 
-    reversal     conj(Ā φ̄) ... φ* = B⁻¹ M ψ'*,  ψ = 2φ - ψ',  where B is the matrix of the conjugate root
-    adjoint      λ = A⁻ᵀ g',  g = 2 Mλ - g'
-    gradient     ∂L/∂A = -2 λ φᵀ, on the three bands
-
-The scheme is unitary, so the path can be walked back instead of being remembered: no stored steps, and the two
-solves of a backward factor run side by side. The same idea in dense matrices: Narayanan et al. (2022),
-arXiv:2203.12717.
+- `Direct()` stores every step, and is the only one that serves forward mode.
+- `Checkpointed()` stores every k-th step and repeats the steps between.
+- `Reversible()` stores nothing: the scheme is unitary, so the path is walked back (`steps.py`).
 """
 
-from collections.abc import Callable
+import math
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -20,18 +16,47 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from jaxnum._checks import refuse
-from jaxnum.numerics import tridiagonal
+from jaxnum._checks import as_count, refuse
 from jaxnum.numerics.march import march
+from jaxnum.schrodinger.steps import Step, observe
 
 
 @dataclass(frozen=True)
 class Reversible:
     """Walk the path back: memory does not grow with the number of steps, and the gradient is exact up to rounding.
 
-    Reverse mode only; it loses about as many digits as the norm drifts, so prefer `Direct()` in single precision over
-    thousands of steps.
+    Reverse mode only. What rounding did on the way there and back is in the gradient: about as many digits as the norm
+    drifts by, and more where a nonlinearity is chaotic. A forward run cannot know it; `check=True` measures it.
+
+    With `Transparent()` the past of the two end points is remembered, and the path between them walked back.
+
+    With `Absorber()` nothing can be walked back, because a growing step amplifies rounding without bound: `Reversible`
+    then does what `Checkpointed()` does.
+
+    Attributes:
+        check: Also walk back once in the forward run, at the price of a second one, and count the distance from ψ0,
+            relative to its norm, into the residual.
     """
+
+    check: bool = False
+
+
+@dataclass(frozen=True)
+class Checkpointed:
+    """Remember every k-th step and take the steps between again: memory as the root of the number of steps.
+
+    Reverse mode only; the price is one more forward run. It serves every boundary.
+
+    Attributes:
+        every: Steps from one remembered state to the next, at most; None takes the root of the number of steps, which
+            is the least memory.
+    """
+
+    every: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.every is not None:
+            object.__setattr__(self, "every", as_count("every", self.every))
 
 
 @dataclass(frozen=True)
@@ -44,94 +69,81 @@ REVERSIBLE = Reversible()
 
 def check_adjoint(adjoint: Any) -> None:
     """Refuse what is not a way to differentiate."""
-    if not isinstance(adjoint, Reversible | Direct):
+    if not isinstance(adjoint, Reversible | Checkpointed | Direct):
         what = f"the class {adjoint.__name__}" if isinstance(adjoint, type) else type(adjoint).__name__
-        refuse("adjoint", "be `Reversible()` or `Direct()`", f"is {what}")
+        refuse("adjoint", "be `Reversible()`, `Checkpointed()` or `Direct()`", f"is {what}")
 
 
-@dataclass(frozen=True)
-class Step:
-    """One step of the scheme, compared by value.
-
-    Attributes:
-        matrices: Function `matrices(parameters, n)` giving the left matrices of step n in the order in which they
-            act, (exponentials, roots, 3, points); roots in places s and -1 - s are conjugates.
-        constant: Whether the matrices are the same for every step: then they are eliminated once.
-        averaging: Function giving the bands of M for `(points, dtype)`, or None where M is one.
-        cyclic: Whether the ends are neighbors.
-    """
-
-    matrices: Callable
-    constant: bool
-    averaging: Callable | None
-    cyclic: bool
-
-    def prepare(self, parameters: Any) -> tuple:
-        """Return what every step needs."""
-        if not self.constant:
-            return parameters, None
-        bands = self.matrices(parameters, 0)
-        factor = partial(tridiagonal.factor, cyclic=self.cyclic)
-        return parameters, jax.vmap(jax.vmap(factor))(bands)
-
-    def __call__(self, psi: Array, prepared: tuple, n: Any) -> Array:
-        """Take one step."""
-        parameters, factors = prepared
-        if factors is None:
-            bands = self.matrices(parameters, n)
-            for exponential in bands:
-                for one in exponential:
-                    psi = 2 * tridiagonal.solve(one, self.average(psi), cyclic=self.cyclic) - psi
-            return psi
-        exponentials, roots = factors.bands.shape[:2]
-        for e in range(exponentials):
-            for s in range(roots):
-                one = jax.tree.map(lambda leaf, e=e, s=s: leaf[e, s], factors)
-                psi = 2 * tridiagonal.solve_factored(one, self.average(psi)) - psi
-        return psi
-
-    def average(self, psi: Array) -> Array:
-        """Return M ψ."""
-        if self.averaging is None:
-            return psi
-        return tridiagonal.matvec(self.averaging(psi.shape[0], psi.dtype), psi, cyclic=self.cyclic)
-
-
-def observe(psi: Array, _prepared: tuple) -> Array:
-    """Record the wave function."""
-    return psi
-
-
-def walk(step: Step, parameters: Any, psi: Array, *, num_steps: int, save_every: int | None, progress: Any = False):
-    """Take all steps; return the last wave function and the recorded rows."""
+def walk(step: Any, parameters: Any, psi: Array, **options: Any) -> tuple[Any, Array]:
+    """Take all steps; return the last state and the recorded rows."""
     prepared = step.prepare(parameters)
-    return march(step, observe, psi, prepared, num_steps=num_steps, save_every=save_every, progress=progress)
+    return march(step, observe, step.start(psi, prepared), prepared, **options)
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(0, 1, 2))
-def walk_reversibly(step: Step, num_steps: int, save_every: int | None, parameters: Any, psi: Array):
+def walk_checkpointed(
+    step: Any,
+    parameters: Any,
+    psi: Array,
+    *,
+    num_steps: int,
+    first_step: int,
+    save_every: int | None,
+    every: int | None,
+) -> tuple[Any, Array]:
+    """Take all steps like `walk`, and in reverse mode repeat them between checkpoints."""
+    prepared = step.prepare(parameters)
+
+    def stretch(carry, _, length):
+        def one(carry, _):
+            state, n = carry
+            return (step(state, prepared, n), n + 1), None
+
+        return jax.lax.scan(one, carry, length=length)
+
+    def row(carry, _, length):
+        # Inside a scan nothing can be merged with the first pass, so the guard against that is not needed.
+        again = partial(jax.checkpoint, prevent_cse=False)
+        chunk = min(every or math.isqrt(length - 1) + 1, length)
+        carry, _ = jax.lax.scan(again(partial(stretch, length=chunk)), carry, length=length // chunk)
+        if length % chunk:
+            carry, _ = again(partial(stretch, length=length % chunk))(carry, None)
+        return carry, observe(carry[0], prepared)
+
+    between = min(save_every or num_steps, num_steps)
+    count, rest = divmod(num_steps, between)
+    start = step.start(psi, prepared), jnp.int32(first_step)
+    carry, rows = jax.lax.scan(partial(row, length=between), start, length=count)
+    rows = jnp.concatenate([psi[None], rows])
+    if rest:
+        carry, last = row(carry, None, rest)
+        rows = jnp.concatenate([rows, last[None]])
+    return carry[0], rows
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0, 1, 2, 3))
+def walk_reversibly(
+    step: Step, num_steps: int, first_step: int, save_every: int | None, parameters: Any, psi: Array
+) -> tuple[Array, Array]:
     """Take all steps like `walk`, and in reverse mode walk them back."""
-    return walk(step, parameters, psi, num_steps=num_steps, save_every=save_every)
+    return walk(step, parameters, psi, num_steps=num_steps, first_step=first_step, save_every=save_every)
 
 
-def _forward(step, num_steps, save_every, parameters, psi):
-    last, rows = walk_reversibly(step, num_steps, save_every, parameters, psi)
-    return (last, rows), (parameters, last)
+def _forward(step, num_steps, first_step, save_every, parameters, psi):
+    prepared = step.prepare(parameters)
+    options = {"num_steps": num_steps, "first_step": first_step, "save_every": save_every}
+    last, rows = march(step, observe, psi, prepared, **options)
+    return (last, rows), (parameters, prepared, last)
 
 
-def _backward(step, num_steps, save_every, saved, cotangents):
-    parameters, psi = saved
+def _backward(step, num_steps, first_step, save_every, saved, cotangents):
+    parameters, prepared, psi = saved
     g, rows = cotangents
     every = min(save_every or num_steps, num_steps)
     count, rest = divmod(num_steps, every)
-    solver = _paired_factors(step, step.matrices(parameters, 0)) if step.constant else None
-    gradient = jax.tree.map(jnp.zeros_like, parameters)
 
     def back(carry, _):
         psi, g, gradient, n = carry
-        bands, pull = jax.vjp(lambda p: step.matrices(p, n), parameters)
-        psi, g, slopes = _unstep(step, bands, solver, psi, g)
-        (more,) = pull(slopes)
+        psi, g, more = step.back(psi, g, prepared, parameters, n)
         return (psi, g, jax.tree.map(jnp.add, gradient, more), n - 1), None
 
     def segment(carry, row, length):
@@ -139,7 +151,7 @@ def _backward(step, num_steps, save_every, saved, cotangents):
         carry, _ = jax.lax.scan(back, (psi, g + row, gradient, n), length=length)
         return carry, None
 
-    carry = (psi, g, gradient, jnp.int32(num_steps - 1))
+    carry = (psi, g, jax.tree.map(jnp.zeros_like, parameters), jnp.int32(first_step + num_steps - 1))
     if rest:
         carry, _ = segment(carry, rows[count + 1], rest)
     carry, _ = jax.lax.scan(partial(segment, length=every), carry, rows[1 : count + 1], reverse=True)
@@ -150,32 +162,14 @@ def _backward(step, num_steps, save_every, saved, cotangents):
 walk_reversibly.defvjp(_forward, _backward)
 
 
-def _pairs(bands: Array) -> Array:
-    """Return, for every factor, the matrix that walks back and the one that pulls back, (..., 2, 3, points)."""
-    transposed = jax.vmap(jax.vmap(tridiagonal.transpose))(bands)
-    return jnp.stack([bands[:, ::-1], transposed], axis=2)
+def walk_home(step: Step, num_steps: int, first_step: int, parameters: Any, psi: Array) -> Array:
+    """Undo all steps and return the wave function that the walk back takes for the first one."""
+    prepared = step.prepare(parameters)
 
+    def back(carry, _):
+        psi, n = carry
+        psi, _, _ = step.back(psi, jnp.zeros_like(psi), prepared, parameters, n)
+        return (psi, n - 1), None
 
-def _paired_factors(step: Step, bands: Array) -> tridiagonal.Factors:
-    factor = partial(tridiagonal.factor, cyclic=step.cyclic)
-    return jax.vmap(jax.vmap(jax.vmap(factor)))(_pairs(bands))
-
-
-def _unstep(step: Step, bands: Array, solver: Any, psi: Array, g: Array) -> tuple[Array, Array, Array]:
-    """Undo one step: return ψ before it, the cotangent before it, and that of the bands."""
-    exponentials, roots = bands.shape[:2]
-    pairs = None if solver is not None else _pairs(bands)
-    slopes = [[None] * roots for _ in range(exponentials)]
-    for e in reversed(range(exponentials)):
-        for s in reversed(range(roots)):
-            both = jnp.stack([step.average(psi.conj()), g])
-            if solver is not None:
-                one = jax.tree.map(lambda leaf, e=e, s=s: leaf[e, s], solver)
-                both = jax.vmap(tridiagonal.solve_factored)(one, both)
-            else:
-                both = jax.vmap(partial(tridiagonal.solve, cyclic=step.cyclic))(pairs[e, s], both)
-            phi, adjoint = both[0].conj(), both[1]
-            slopes[e][s] = -2 * tridiagonal.outer(adjoint, phi, cyclic=step.cyclic)
-            psi = 2 * phi - psi
-            g = 2 * step.average(adjoint) - g
-    return psi, g, jnp.stack([jnp.stack(row) for row in slopes])
+    (psi, _), _ = jax.lax.scan(back, (psi, jnp.int32(first_step + num_steps - 1)), length=num_steps)
+    return psi

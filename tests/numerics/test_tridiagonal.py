@@ -119,13 +119,33 @@ def test_derivatives_are_those_of_the_inverse(cyclic, rng):
     np.testing.assert_allclose(reverse[1], jax.jit(jax.grad(pivoted, 1))(bands, b), rtol=1e-12)
 
 
+@pytest.mark.parametrize("cyclic", [False, True])
+def test_blocks_and_their_transpose_are_the_matrix(cyclic, rng):
+    # Lengths that the four blocks divide, and lengths that leave one, two or three spare rows.
+    systems = [random_system(rng, n, np.complex128) for n in (64, 65, 66, 67, 130)]
+    for bands, _ in systems:
+        bands[1] += 4
+        bands[0, 0], bands[2, -1] = 0.7, -0.4j
+
+    @jax.jit
+    def both(systems):
+        factors = [(tridiagonal.factor(m, cyclic=cyclic), b) for m, b in systems]
+        return [[tridiagonal.solve_factored(f, b, transposed=t) for t in (False, True)] for f, b in factors]
+
+    for (bands, b), (x, y) in zip(systems, both(systems), strict=True):
+        a = dense(bands, cyclic)
+        np.testing.assert_allclose(a @ np.asarray(x), b, atol=1e-13)
+        np.testing.assert_allclose(a.T @ np.asarray(y), b, atol=1e-13)
+
+
 def test_the_library_branch_gives_the_loop_s_answer(rng):
-    # The branch for accelerators rebuilds the matrix from its factors; here it is run on the CPU by hand.
-    bands, b = random_system(rng, 9, np.complex128)
+    # What accelerators run, here run on the CPU by hand.
+    bands, b = random_system(rng, 80, np.complex128)
     bands[1] += 4
     factors = tridiagonal.factor(jnp.asarray(bands))
-    library = tridiagonal._library(factors.multipliers, factors.pivots, factors.uppers, jnp.asarray(b))
-    np.testing.assert_allclose(library, tridiagonal.solve_factored(factors, jnp.asarray(b)), rtol=1e-13)
+    for flip in (False, True):
+        library = tridiagonal._library(factors, jnp.asarray(b), flip)
+        np.testing.assert_allclose(library, tridiagonal.solve_factored(factors, b, transposed=flip), rtol=1e-12)
 
 
 def test_a_batch_is_its_members(rng):
