@@ -7,6 +7,7 @@ import html
 import json
 import math
 import textwrap
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -93,6 +94,7 @@ class Diagnosis:
             "ok": self.ok,
             "findings": [
                 {"code": f.code, "message": f.message, "evidence": _plain(f.evidence), "cure": f.cure}
+                | ({"reproduce": f.reproduce} if f.reproduce else {})
                 for f in self.findings
             ],
             "notes": list(self.notes),
@@ -104,13 +106,13 @@ class Diagnosis:
         return json.dumps(self.to_dict(), indent=2, ensure_ascii=False, allow_nan=False)
 
     def __str__(self) -> str:
-        count = len(self.findings)
-        verdict = "nothing is wrong" if count == 0 else f"{count} thing{'s are' if count > 1 else ' is'} wrong"
-        lines = [f"{self.subject}: {verdict}."]
+        lines = [f"{self.subject}: {self._verdict()}."]
         for number, finding in enumerate(self.findings, 1):
             lines += _wrap(f"[{finding.code}] {finding.message}", f"  {number}. ")
             if finding.cure:
                 lines += _wrap(f"Cure: {finding.cure}", "     ")
+            if finding.reproduce:
+                lines += ["     Computed again by:", textwrap.indent(finding.reproduce, "       ")]
         for note in self.notes:
             lines += _wrap(note, "  - ")
         for table in self.tables:
@@ -118,24 +120,58 @@ class Diagnosis:
         return "\n".join(lines)
 
     def _repr_html_(self) -> str:
-        parts = [f"<p><b>{html.escape(self.subject)}</b>: {'nothing is' if self.ok else 'something is'} wrong.</p>"]
+        color = "#00734f" if self.ok else "#b04a00"
+        parts = [f"<p><b>{html.escape(self.subject)}</b>: <span style='color:{color}'>{self._verdict()}</span>.</p>"]
         if self.findings:
-            items = "".join(
-                f"<li><code>{html.escape(f.code)}</code> {html.escape(f.message)}"
-                + (f"<br><i>Cure:</i> {html.escape(f.cure)}" if f.cure else "")
-                + "</li>"
-                for f in self.findings
-            )
-            parts.append(f"<ol>{items}</ol>")
+            parts.append(f"<ol>{''.join(map(_html_finding, self.findings))}</ol>")
         if self.notes:
             parts.append("<ul>" + "".join(f"<li>{html.escape(n)}</li>" for n in self.notes) + "</ul>")
         for table in self.tables:
-            head = "".join(f"<th>{html.escape(c)}</th>" for c in table.columns)
+            head = "".join(f"<th style='text-align:left'>{html.escape(c)}</th>" for c in table.columns)
             body = "".join(
-                "<tr>" + "".join(f"<td>{html.escape(show(c))}</td>" for c in row) + "</tr>" for row in table.rows
+                "<tr>" + "".join(f"<td style='text-align:left'>{html.escape(show(c))}</td>" for c in row) + "</tr>"
+                for row in table.rows
             )
             parts.append(f"<table><caption>{html.escape(table.title)}</caption><tr>{head}</tr>{body}</table>")
         return "".join(parts)
+
+    def __rich_console__(self, _console: Any, _options: Any) -> Iterator[Any]:
+        """Lay the diagnosis out for a terminal with colors; `rich.print(diagnosis)` calls this."""
+        # Imported on use: whoever asks for this has rich at hand, and nobody else pays for it.
+        from rich.padding import Padding
+        from rich.table import Table as Grid
+        from rich.text import Text
+
+        yield Text.assemble((self.subject, "bold"), ": ", (self._verdict(), "green" if self.ok else "bold red"), ".")
+        for number, finding in enumerate(self.findings, 1):
+            yield Padding(Text.assemble(f"{number}. ", (finding.code, "cyan"), " ", finding.message), (0, 0, 0, 2))
+            if finding.cure:
+                yield Padding(Text.assemble(("Cure: ", "green"), finding.cure), (0, 0, 0, 5))
+            if finding.reproduce:
+                yield Padding(Text(finding.reproduce, "dim"), (0, 0, 0, 5))
+        for note in self.notes:
+            yield Padding(Text(f"- {note}", "dim"), (0, 0, 0, 2))
+        for table in self.tables:
+            grid = Grid(title=table.title, title_justify="left", title_style="italic")
+            for column in table.columns:
+                grid.add_column(column)
+            for row in table.rows:
+                grid.add_row(*(Text(show(cell)) for cell in row))
+            yield grid
+
+    def _verdict(self) -> str:
+        count = len(self.findings)
+        return "nothing is wrong" if count == 0 else f"{count} thing{'s are' if count > 1 else ' is'} wrong"
+
+
+def _html_finding(finding: Finding) -> str:
+    parts = [f"<code>{html.escape(finding.code)}</code> {html.escape(finding.message)}"]
+    if finding.cure:
+        parts.append(f"<br><i>Cure:</i> {html.escape(finding.cure)}")
+    if finding.reproduce:
+        lines = html.escape(finding.reproduce)
+        parts.append(f"<details><summary>Compute it yourself</summary><pre>{lines}</pre></details>")
+    return f"<li>{''.join(parts)}</li>"
 
 
 def show(x: Any) -> str:
