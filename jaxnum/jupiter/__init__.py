@@ -5,6 +5,7 @@ from jaxnum.jupiter.conductance import (
     Constant,
     NicholsCowley2004,
     SmoothRamp,
+    Tabulated,
     infimum,
     inverse,
     pole_current_density,
@@ -13,15 +14,18 @@ from jaxnum.jupiter.conductance import (
 )
 from jaxnum.jupiter.corotation import corotation
 from jaxnum.jupiter.coupled import coupled
-from jaxnum.jupiter.fields import CurrentSheet, Dipole, FluxFunction
+from jaxnum.jupiter.fields import CurrentSheet, Dipole, FluxFunction, colatitude
 from jaxnum.jupiter.naive import GaussianWindow, feedback_length, naive_iteration, naive_pass
 from jaxnum.jupiter.outer import CurrentDensity, PoleRegular, RadialCurrent
 from jaxnum.jupiter.sweeps import coupled_slopes, sweeps
-from jaxnum.jupiter.system import JUPITER, SATURN, System
+from jaxnum.jupiter.system import JUPITER, JUPITER_AT_ONE_BAR, SATURN, System
+from jaxnum.numerics.fixed_point import Anderson
 
 __all__ = [
     "JUPITER",
+    "JUPITER_AT_ONE_BAR",
     "SATURN",
+    "Anderson",
     "Constant",
     "CurrentDensity",
     "CurrentSheet",
@@ -33,6 +37,8 @@ __all__ = [
     "RadialCurrent",
     "SmoothRamp",
     "System",
+    "Tabulated",
+    "colatitude",
     "corotation",
     "coupled",
     "coupled_slopes",

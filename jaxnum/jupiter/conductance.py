@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 from jaxtyping import Array
 
-from jaxnum._checks import as_array, as_count, check_finite, refuse
+from jaxnum._checks import as_array, as_count, check_finite, check_increasing, refuse
 from jaxnum._typing import is_traced
 from jaxnum.jupiter.fields import derivative
 from jaxnum.jupiter.system import check_record, check_system, in_one_dtype
@@ -126,9 +126,63 @@ class NicholsCowley2004:
         return derivative(self.value, as_array("j", j))
 
 
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Tabulated:
+    """A law through given points: the monotone cubic of Fritsch and Carlson between them, constant beyond.
+
+    It increases between two points wherever the values do, and overshoots nowhere. Its slope is continuous but bends at
+    the points, which costs a global polynomial digits: look at the `residual` of the solve.
+
+    Attributes:
+        current_density: j of the points, increasing, (n,), in A/m².
+        conductance: Σ of the points, (n,), in mho.
+
+    Reference:
+        Fritsch & Carlson (1980), SIAM Journal on Numerical Analysis 17, 238, https://doi.org/10.1137/0717021; slopes by
+        Fritsch & Butland (1984), https://doi.org/10.1137/0905021, as in `scipy.interpolate.PchipInterpolator`.
+
+    Example:
+        >>> from jaxnum.jupiter import Tabulated
+        >>> law = Tabulated([-1e-8, 0.0, 1e-8], [0.05, 0.1, 0.2])
+        >>> print(law.value(0.0), law.value(1.0))
+        0.1 0.2
+    """
+
+    current_density: ArrayLike
+    conductance: ArrayLike
+
+    def value(self, j: ArrayLike) -> Array:
+        """Σ(j), in mho."""
+        j = as_array("j", j)
+        x, y = (jnp.asarray(a, j.dtype) for a in (self.current_density, self.conductance))
+        step = x[1:] - x[:-1]
+        rise = (y[1:] - y[:-1]) / step
+        same = rise[1:] * rise[:-1] > 0
+        left, right = 2 * step[1:] + step[:-1], step[1:] + 2 * step[:-1]
+        one = jnp.ones_like(rise[1:])
+        inner = (left + right) / (left / jnp.where(same, rise[:-1], one) + right / jnp.where(same, rise[1:], one))
+        zero = jnp.zeros_like(y[:1])  # level at the ends, where the law goes on as a constant
+        slope = jnp.concatenate([zero, jnp.where(same, inner, jnp.zeros_like(one)), zero])
+        at = jnp.clip(j, x[0], x[-1])
+        cell = jnp.clip(jnp.searchsorted(x, at, side="right") - 1, 0, x.shape[0] - 2)
+        t = (at - x[cell]) / step[cell]
+        m0, m1 = slope[cell] * step[cell], slope[cell + 1] * step[cell]
+        jump = y[cell + 1] - y[cell]
+        return y[cell] + t * (m0 + t * (3 * jump - 2 * m0 - m1 + t * (m0 + m1 - 2 * jump)))
+
+    def slope(self, j: ArrayLike) -> Array:
+        """dΣ/dj, in mho per A/m²; zero beyond the points."""
+        return derivative(self.value, as_array("j", j))
+
+
 def check_law(name: str, law: Any) -> None:
     """Refuse what is not a conductance law."""
     check_record(name, law, "value")
+    if isinstance(law, Tabulated):
+        x = as_array(f"{name}.current_density", law.current_density, ndim=1, min_size=3)
+        as_array(f"{name}.conductance", law.conductance, shape=x.shape)
+        check_increasing(f"{name}.current_density", x)
 
 
 def smallest_slope(law: Any, j_min: float = -1e-6, j_max: float = 2e-6, *, num_points: int = 2001) -> Array:

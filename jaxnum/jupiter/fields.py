@@ -11,6 +11,7 @@ References:
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -132,6 +133,25 @@ def derivative(fn: Callable[[Array], Array], x: Array) -> Array:
 def strength(field, x: Array) -> Array:
     """Return b(x) = -f'(x)/x of any field that has a flux."""
     return -derivative(field.flux, x) / x
+
+
+def colatitude(field: Any, x: ArrayLike) -> Array:
+    """Return the ionospheric colatitude to which the equatorial distance x maps, θ = arcsin √f.
+
+    Args:
+        field: Magnetic field: `Dipole()`, `CurrentSheet()`, or anything with `flux(x)`.
+        x: Equatorial distances in planetary radii, any shape.
+
+    Returns:
+        θ in radians, from the pole at f = 0; NaN where f is not between 0 and 1.
+
+    Example:
+        >>> import math
+        >>> from jaxnum.jupiter import CurrentSheet, colatitude
+        >>> print(f"{math.degrees(colatitude(CurrentSheet(), 20.0)):.2f}")
+        17.30
+    """
+    return jnp.arcsin(jnp.sqrt(field.flux(as_array("x", x))))
 
 
 def log_product(field, s: Array) -> Array:

@@ -36,6 +36,7 @@ from jaxnum.jupiter.corotation import check_range, slow_manifold
 from jaxnum.jupiter.fields import derivative, strength
 from jaxnum.jupiter.outer import CurrentDensity, RadialCurrent, check_outer
 from jaxnum.jupiter.system import check_record, check_system, in_one_dtype
+from jaxnum.numerics.fixed_point import Anderson, anderson_start, anderson_step
 
 _MAX_STEPS = 1 << 15
 _UNIT = 1e-8  # A/m²: j is integrated in this unit so that one absolute tolerance serves both legs
@@ -53,6 +54,7 @@ def sweeps(
     rtol: float = 1e-10,
     atol: float = 1e-10,
     max_sweeps: int = 1000,
+    acceleration: Anderson | None = None,
     num_nodes: int = 601,
     num_points: int = 381,
 ) -> Solution:
@@ -72,6 +74,8 @@ def sweeps(
         rtol: Relative tolerance of each integration.
         atol: Absolute tolerance of each integration (current densities count in units of 1e-8 A/m²).
         max_sweeps: Sweeps allowed.
+        acceleration: `Anderson(memory=5)` combines the last sweeps and needs about half as many; None takes each as it
+            comes, so that `contraction` is the factor of the sweep itself.
         num_nodes: Spline nodes, evenly spaced in ln x.
         num_points: Number of evenly spaced points in `history`.
 
@@ -96,6 +100,8 @@ def sweeps(
     check_law("law", law)
     check_outer(outer, (CurrentDensity, RadialCurrent))
     check_range(x0, x1)
+    if acceleration is not None and not isinstance(acceleration, Anderson):
+        refuse("acceleration", "be Anderson(memory) or None", f"is {type(acceleration).__name__}")
     max_sweeps = as_count("max_sweeps", max_sweeps, at_least=2)
     num_nodes = as_count("num_nodes", num_nodes, at_least=16)
     num_points = as_count("num_points", num_points, at_least=2)
@@ -108,7 +114,7 @@ def sweeps(
         slope = float(smallest_slope(law))
         if not slope > 0:
             refuse("law", "increase strictly between -1 and 2 µA/m²", f"its smallest slope there is {slope:.3g}")
-    return _solve(system, field, law, outer, x0, x1, tol, rtol, atol, max_sweeps, num_nodes, num_points)
+    return _solve(system, field, law, outer, x0, x1, tol, rtol, atol, max_sweeps, acceleration, num_nodes, num_points)
 
 
 def coupled_slopes(x: Array, y: Array, args: Any) -> Array:
@@ -234,8 +240,13 @@ def _sweep(system, law, outer, s, field_spline, sigma_spline, rtol, atol):
     return u_spline, _spline(z[:, None], step, ends[:1], ends[1:]), new, feasible
 
 
-@partial(jax.jit, static_argnames=("max_sweeps", "num_nodes", "num_points"))
-def _solve(system, field, law, outer, x0, x1, tol, rtol, atol, max_sweeps, num_nodes, num_points):
+def _packed(spline):
+    """Return what determines a spline of one column: its values and its end slopes."""
+    return jnp.concatenate([spline[:, 0, 0], spline[jnp.array([0, -1]), 1, 0]])
+
+
+@partial(jax.jit, static_argnames=("max_sweeps", "acceleration", "num_nodes", "num_points"))
+def _solve(system, field, law, outer, x0, x1, tol, rtol, atol, max_sweeps, acceleration, num_nodes, num_points):
     dtype = x0.dtype
     s = jnp.linspace(jnp.log(x0), jnp.log(x1), num_nodes)
     start, step = s[0], s[1] - s[0]
@@ -250,20 +261,25 @@ def _solve(system, field, law, outer, x0, x1, tol, rtol, atol, max_sweeps, num_n
         jnp.int32(0),
         jnp.array(True),
     )
+    memory = None if acceleration is None else anderson_start(acceleration, _packed(state[0]))
+    state = (*state, memory)
 
     def unfinished(state):
-        *_, change, count, _ = state
+        *_, change, count, _, _ = state
         last = jnp.where(count > 0, change[count - 1], jnp.inf)
         # The first sweep is always taken; a NaN compares false and ends the loop.
         return (count < max_sweeps) & ((count == 0) | (last > tol))
 
     def body(state):
-        old, _, _, change, count, _ = state
+        old, _, _, change, count, _, memory = state
         u, z, new, feasible = _sweep(system, law, outer, s, field_spline, old, rtol, atol)
         moved = jnp.max(jnp.abs(jnp.expm1(new[:, 0] - old[:, 0])))
-        return new, u, z, change.at[count].set(moved), count + 1, feasible
+        if acceleration is not None:
+            packed, memory = anderson_step(acceleration, memory, _packed(old), _packed(new), count)
+            new = _spline(packed[:-2, None], step, packed[-2:-1], packed[-1:])
+        return new, u, z, change.at[count].set(moved), count + 1, feasible, memory
 
-    _, u_spline, z_spline, change, count, feasible = jax.lax.while_loop(unfinished, body, state)
+    _, u_spline, z_spline, change, count, feasible, _ = jax.lax.while_loop(unfinished, body, state)
     x = jnp.linspace(x0, x1, num_points)
     u = jnp.exp(jax.vmap(lambda s: _evaluate(u_spline, start, step, s)[0][0])(jnp.log(x)))
     j = _UNIT * jax.vmap(lambda s: _evaluate(z_spline, start, step, s)[0][0])(jnp.log(x))

@@ -67,6 +67,9 @@ JUPITER = System(field_strength=426400e-9, radius=71723e3, spin=1.75e-4, mass_lo
 """Jupiter with the constants of the script that this family answers: B = 426 400 nT, R = 71 723 km, Ω = 1.75e-4 rad/s,
 ṁ = 1000 kg/s. The radius is kept as it was given; it may be a slip for 71 492 km, the equatorial radius at 1 bar."""
 
+JUPITER_AT_ONE_BAR = System(field_strength=426400e-9, radius=71492e3, spin=1.75e-4, mass_loading=1000.0)
+"""Jupiter with its equatorial radius at a pressure of 1 bar, 71 492 km, which published codes use."""
+
 SATURN = System(field_strength=21160e-9, radius=60268e3, spin=1.638e-4, mass_loading=100.0)
 """Saturn: B = 21 160 nT, R = 60 268 km, Ω of 10.66 hours; its outflow is known to a factor of a few, 100 kg/s here."""
 
@@ -89,7 +92,9 @@ def check_record(name: str, record: Any, method: str) -> None:
     if dataclasses.is_dataclass(record):
         for field in dataclasses.fields(record):
             value = getattr(record, field.name)
-            if not callable(value):
+            if jnp.ndim(value) and not callable(value):
+                as_array(f"{name}.{field.name}", value)
+            elif not callable(value):
                 check_finite(f"{name}.{field.name}", value)
 
 

@@ -9,6 +9,7 @@ References:
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import lru_cache, partial
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -17,6 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxnum._checks import as_count, check_positive
 from jaxnum.numerics.lift import lift
 
 DENSE = 256  # up to here a full Jacobian costs less than being clever
@@ -215,6 +217,75 @@ def newton(
             except np.linalg.LinAlgError:
                 return x, None
     return x, None
+
+
+@dataclass(frozen=True)
+class Anderson:
+    """Anderson acceleration: the next iterate from a least-squares combination of the last few.
+
+    It helps a contraction that is slow; it does not tame a map that amplifies short waves.
+
+    Attributes:
+        memory: How many earlier changes are combined, at least 1.
+        ridge: Relative weight that keeps the least squares solvable when the changes are nearly parallel.
+
+    Reference:
+        Walker & Ni (2011), SIAM Journal on Numerical Analysis 49, 1715, https://doi.org/10.1137/10078356X
+    """
+
+    memory: int = 5
+    ridge: float = 1e-12
+
+    def __post_init__(self) -> None:
+        as_count("memory", self.memory)
+        check_positive("ridge", self.ridge, zero_ok=True)
+
+
+class AndersonState(NamedTuple):
+    """The last iterates and residuals, in a ring; rows not yet filled are zero."""
+
+    x: jax.Array
+    residual: jax.Array
+    changes: jax.Array
+    """Differences of consecutive iterates, (memory, n)."""
+    residual_changes: jax.Array
+
+
+def anderson_start(method: Anderson, x: jax.Array) -> AndersonState:
+    """Return the state before the first pass from the flat vector `x`."""
+    rows = jnp.zeros((method.memory, x.size), x.dtype)
+    return AndersonState(x, jnp.zeros_like(x), rows, rows)
+
+
+def anderson_step(
+    method: Anderson, state: AndersonState, x: jax.Array, mapped: jax.Array, count: jax.Array
+) -> tuple[jax.Array, AndersonState]:
+    """Return the next iterate from `mapped` = F(x), and the state; works under `jit`.
+
+    Args:
+        method: Settings.
+        state: State of the passes before.
+        x: Iterate, (n,).
+        mapped: What a pass made of it, (n,).
+        count: Passes before this one; the first is a plain one.
+    """
+    residual = mapped - x
+    row = (count - 1) % method.memory
+    first = count == 0
+    changes, residual_changes = (
+        jnp.where(first, rows, rows.at[row].set(new - old))
+        for rows, new, old in (
+            (state.changes, x, state.x),
+            (state.residual_changes, residual, state.residual),
+        )
+    )
+    normal = residual_changes @ residual_changes.T
+    # Rows still empty get a one on the diagonal, so that the system has one solution and they get no weight.
+    size = jnp.diagonal(normal)
+    shift = jnp.where(size > 0, method.ridge * jnp.max(size), jnp.ones_like(size))
+    weights = jnp.linalg.solve(normal + jnp.diag(shift), residual_changes @ residual)
+    following = mapped - weights @ (changes + residual_changes)
+    return following, AndersonState(x, residual, changes, residual_changes)
 
 
 class Mode(NamedTuple):

@@ -3,6 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
+from scipy.interpolate import PchipInterpolator
 
 from jaxnum.jupiter import (
     JUPITER,
@@ -12,10 +13,14 @@ from jaxnum.jupiter import (
     FluxFunction,
     NicholsCowley2004,
     SmoothRamp,
+    Tabulated,
+    colatitude,
+    infimum,
+    inverse,
     pole_current_density,
     smallest_slope,
+    supremum,
 )
-from jaxnum.jupiter.conductance import inverse
 
 X = jnp.array([5.0, 10.0, 20.0, 30.0, 50.0, 100.0])
 
@@ -70,6 +75,34 @@ def test_slopes_are_derivatives_in_both_modes():
         assert_allclose(slope, forward, rtol=1e-12)
         assert_allclose(reverse, forward, rtol=1e-10)
         assert_allclose(central, forward, rtol=2e-6, atol=1e-2)
+
+
+def test_table_is_the_monotone_cubic_and_constant_beyond():
+    x = np.array([-3e-8, -1e-8, 0.0, 2e-8, 3e-8, 7e-8])
+    y = np.array([0.05, 0.06, 0.1, 0.3, 0.32, 0.32])
+    law = Tabulated(x, y)
+    assert_allclose(law.value(x), y, rtol=1e-14)
+    inside = np.linspace(-1e-8, 3e-8, 41)  # SciPy ends with other slopes
+    assert_allclose(law.value(inside), PchipInterpolator(x, y)(inside), rtol=1e-12)
+    fine = jnp.linspace(-4e-8, 8e-8, 401)
+    assert bool(jnp.all(jnp.diff(law.value(fine)) >= 0))
+    assert_allclose(law.value(jnp.array([-1.0, 1.0])), [0.05, 0.32])
+    assert_allclose(law.slope(jnp.array([-1.0, 1.0])), 0.0)
+    # The value at a point moves with that entry of the table.
+    slope = jax.jacfwd(lambda y: Tabulated(x, y).value(2e-8))(jnp.asarray(y))
+    assert_allclose(slope, [0, 0, 0, 1, 0, 0], atol=1e-12)
+    assert infimum(law) == 0.05
+    assert supremum(law) == 0.32
+    with pytest.raises(ValueError, match=r"`law.current_density` must increase"):
+        smallest_slope(Tabulated(x[::-1], y))
+    with pytest.raises(ValueError, match=r"`law.conductance` must have shape"):
+        smallest_slope(Tabulated(x, y[:3]))
+
+
+def test_colatitudes_are_the_known_ones():
+    known = [27.05, 20.13, 17.30, 16.70, 16.19, 15.72]
+    assert_allclose(jnp.rad2deg(colatitude(CurrentSheet(), X)), known, atol=0.005)
+    assert_allclose(jnp.sin(colatitude(Dipole(), X)) ** 2, 1 / X, rtol=1e-14)
 
 
 def test_monotonicity_is_measured():

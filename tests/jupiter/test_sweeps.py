@@ -8,6 +8,7 @@ from scipy.interpolate import make_interp_spline
 from jaxnum import Status
 from jaxnum.jupiter import (
     JUPITER,
+    Anderson,
     CurrentDensity,
     Dipole,
     NicholsCowley2004,
@@ -92,6 +93,14 @@ def test_radial_current_is_the_same_condition_and_a_small_budget_is_told(solutio
         impossible.unwrap()
 
 
+def test_acceleration_reaches_the_same_in_fewer_sweeps(solution):
+    outer = CurrentDensity(pole_current_density(JUPITER, LAW))
+    fast = sweeps(JUPITER, Dipole(), LAW, outer=outer, acceleration=Anderson(5))
+    assert fast.ok
+    assert int(fast.num_steps) < 0.65 * int(solution.num_steps)
+    assert_allclose(fast.history.current_density, solution.history.current_density, atol=2e-15)
+
+
 def test_forward_derivative_is_the_difference():
     outer = CurrentDensity(-1.5e-8)
 
@@ -118,6 +127,7 @@ def test_forward_derivative_is_the_difference():
         ({"tol": -1.0}, "`tol`"),
         ({"max_sweeps": 0}, "`max_sweeps`"),
         ({"num_nodes": 3}, "`num_nodes`"),
+        ({"acceleration": 5}, "`acceleration` must be Anderson"),
         ({"x1": 5.0}, "`x1`"),
     ],
 )
