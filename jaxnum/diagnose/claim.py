@@ -10,6 +10,8 @@ import numpy as np
 from jaxnum.diagnose.report import Finding, Table
 from jaxnum.diagnose.truth import Parameters, caller
 
+_WATCHED = 4  # first calls in which it is watched whether parameters are written into
+
 
 class Unusable(Exception):
     """What the claimed gradient gives cannot be compared with anything; holds the finding."""
@@ -45,6 +47,7 @@ class Claim:
         changes: Whether parameters were written into.
         own_dtype: Whether parameters are handed over in their own dtype instead of in doubles.
         step: Whether the function is a training step; what is claimed is then (old − new)/rate.
+        calls: Number of calls so far.
     """
 
     function: Callable
@@ -57,6 +60,7 @@ class Claim:
     changes: bool = False
     own_dtype: bool = False
     step: Step | None = None
+    calls: int = 0
 
     def __call__(self, flat: np.ndarray) -> np.ndarray:
         """Return the claimed gradient at a point as one vector of doubles, whatever its structure.
@@ -71,7 +75,8 @@ class Claim:
     def raw(self, flat: np.ndarray) -> Any:
         """Return what the user's function returns."""
         tree = self.at.tree(flat, own_dtype=self.own_dtype)
-        before = [np.array(leaf) for leaf in jax.tree.leaves(tree)]
+        before = [np.array(leaf) for leaf in jax.tree.leaves(tree)] if self.calls < _WATCHED else []
+        self.calls += 1
         try:
             result = self.function(tree)
         except Exception as error:

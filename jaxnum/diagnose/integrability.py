@@ -60,7 +60,7 @@ def symmetry(field: Callable[[np.ndarray], np.ndarray], points: np.ndarray, sing
         if single:
             estimate = differences.richardson(field, x, frame, step=0.2, num_levels=4)
         else:
-            estimate = _jacobian(field, x, frame)
+            estimate = differences.derivative(field, x, frame, num_levels=6)
         jacobian, doubt, method = estimate.value, estimate.error, estimate.method
         if frame is not None:
             jacobian, doubt = frame.T @ jacobian, np.abs(frame.T) @ doubt
@@ -72,13 +72,6 @@ def symmetry(field: Callable[[np.ndarray], np.ndarray], points: np.ndarray, sing
         return Symmetry(0.0, 0.0, method, n)
     directions = n if n <= _MOST_DIRECTIONS else min(n, 10)
     return Symmetry(float(np.median(found)), float(np.median(errors)), method, directions)
-
-
-def _jacobian(field: Callable, x: np.ndarray, frame: np.ndarray | None) -> differences.Estimate:
-    found = differences.derivative(field, x, frame) if differences.complex_step(field, x, frame) is not None else None
-    if found is not None and found.method == "complex step":
-        return found
-    return differences.richardson(field, x, frame, num_levels=6)
 
 
 def rise(field: Callable[[np.ndarray], np.ndarray], start: np.ndarray, end: np.ndarray) -> float:

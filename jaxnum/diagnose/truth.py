@@ -315,7 +315,13 @@ def doubt(found: Truth, points: np.ndarray, steps: np.ndarray) -> str:
                 f"Along a random direction autodiff gives {slope @ step:.6g} and differences give "
                 f"{float(rough.value[0]):.6g} ± {float(rough.error[0]):.1e}."
             )
-    broken = [b for b in (_broken(found, x, step) for x, step in zip(points[:4], steps[:4], strict=True)) if b]
+    # One of four may be the bad luck of a kink; two are not.
+    whole, broken = 0, []
+    for x, step in zip(points[:4], steps[:4], strict=True):
+        why = _broken(found, x, step)
+        whole, broken = whole + (not why), broken + [why] * bool(why)
+        if len(broken) > 1 or whole > 2:
+            break
     return broken[0] if len(broken) > 1 else ""
 
 

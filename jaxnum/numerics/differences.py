@@ -100,13 +100,14 @@ def complex_step(fn: Callable[[np.ndarray], Any], x: Any, directions: Any = None
     return np.stack(columns, -1)
 
 
-def derivative(fn: Callable[[np.ndarray], Any], x: Any, directions: Any = None) -> Estimate:
+def derivative(fn: Callable[[np.ndarray], Any], x: Any, directions: Any = None, *, num_levels: int = 8) -> Estimate:
     """Differentiate by a complex step where the function allows it, and by extrapolated differences otherwise.
 
     Args:
         fn: Function of a NumPy vector (n,) returning a number or an array.
         x: Point, (n,).
         directions: Directions, (n, k); None for the coordinates.
+        num_levels: Number of step lengths of the differences.
 
     Returns:
         Estimate; a complex step is believed only where differences along a random direction agree with it.
@@ -124,12 +125,12 @@ def derivative(fn: Callable[[np.ndarray], Any], x: Any, directions: Any = None) 
     if exact is not None:
         # Every direction at once, each with a weight of its own: one wrong column cannot hide behind another.
         weights = lengths * np.cos(1.0 + np.arange(frame.shape[1])) / np.sqrt(frame.shape[1])
-        rough = richardson(fn, x, (frame @ weights)[:, None])
+        rough = richardson(fn, x, (frame @ weights)[:, None], num_levels=num_levels)
         size = np.abs(exact) @ np.abs(weights)
         agrees = np.abs(exact @ weights - rough.value[..., 0]) <= 10 * rough.error[..., 0] + 1e-8 * size
         if np.all(agrees) and np.all(np.isfinite(rough.error)):
             return Estimate(exact, 16 * np.finfo(float).eps * np.abs(exact), "complex step")
-    return richardson(fn, x, directions)
+    return richardson(fn, x, directions, num_levels=num_levels)
 
 
 def _frame(x: Any, directions: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

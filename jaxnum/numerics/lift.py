@@ -413,11 +413,10 @@ def _name(function: Any) -> str:
     return getattr(function, "__name__", None) or type(function).__name__
 
 
-def _instructions(code: types.CodeType) -> Iterator[dis.Instruction]:
-    yield from dis.get_instructions(code)
-    for constant in code.co_consts:
-        if isinstance(constant, types.CodeType):
-            yield from _instructions(constant)
+@functools.lru_cache(maxsize=512)
+def _instructions(code: types.CodeType) -> tuple[dis.Instruction, ...]:
+    inner = [c for c in code.co_consts if isinstance(c, types.CodeType)]
+    return (*dis.get_instructions(code), *(i for c in inner for i in _instructions(c)))
 
 
 def _names(code: types.CodeType) -> set[str]:

@@ -90,13 +90,13 @@ def test_losses_and_their_slopes(loss, rng):
 
 
 def test_every_mistake_explains_itself_and_no_mistake_explains_the_right_pass():
-    found, _, gradient, points = known((2, 3, 1))
+    found, _, gradient, points = known((2, 3, 1), count=5)
     told = leaves(points)
     right = np.array([np.concatenate([g.ravel() for g in gradient(*p)]) for p in points])
     explainer = Explainer(found, told, right, 1e-10)
     assert explainer.one() == []
     assert len(explainer.singles) > 35
-    for mistake in explainer.singles:
+    for mistake in explainer.singles[::2]:
         rate = 0.2 if mistake.part == "late" else 0.0
         claim = explainer.predict((mistake,), rate)
         survivors = Explainer(found, told, claim, 1e-10).one()
