@@ -19,6 +19,7 @@ from jaxnum.optimize.stability import (
     predicted_steps,
     stability_limit,
 )
+from jaxnum.optimize.tunable import tunable
 
 __all__ = [
     "BFGS",
@@ -48,4 +49,5 @@ __all__ = [
     "predicted_steps",
     "race",
     "stability_limit",
+    "tunable",
 ]

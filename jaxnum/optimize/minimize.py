@@ -73,7 +73,8 @@ def minimize(
 
     Unless a tolerance is given all `num_steps` steps are taken: a run near its stability limit can touch the minimum
     and leave again, so what counts is where it is at the end. A new optimizer or a new lambda is compiled anew: build
-    them once, outside loops. Memory holds the rows of `history` and nothing else that grows with the run.
+    them once, outside loops, or try rates by `tunable(optax.adam, rate)`, which is compiled once.
+    Memory holds the rows of `history` and nothing else that grows with the run.
 
     Args:
         fn: Function `fn(y, args)` (or `fn(y)` while `args` is None) returning a real scalar.
