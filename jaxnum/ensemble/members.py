@@ -165,7 +165,7 @@ class _Draw:
 
 def _listed(parameters: Any) -> Members:
     if isinstance(parameters, list) and parameters and all(isinstance(x, int | float | complex) for x in parameters):
-        parameters = np.asarray(parameters)
+        parameters = _leaf("parameters", parameters)[0]  # a list of numbers is one array, not a tree of scalars
     paths, structure = jax.tree_util.tree_flatten_with_path(parameters)
     if not paths:
         refuse("parameters", "hold at least one array", "is empty")
@@ -235,6 +235,8 @@ def _leaf(name: str, x: Any) -> tuple[np.ndarray, str | None]:
             x = np.asarray(x)
         except (ValueError, TypeError):
             refuse(name, "be an array of numbers", "its rows differ in length or hold something else")
+        if x.dtype.kind in "iu":  # Python's integers are numbers, as everywhere; arrays of integers stay what they are
+            x = x.astype(float)
     elif not jnp.issubdtype(dtype, jax.dtypes.prng_key):
         warn_if_narrowed(name, x)
     kind = None

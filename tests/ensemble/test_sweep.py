@@ -32,7 +32,7 @@ def start(*words, num_devices):
 
 
 def finish(process):
-    out, err = process.communicate(timeout=240)
+    out, err = process.communicate(timeout=900)
     assert process.returncode == 0, err
     return [line for line in out.splitlines() if not line.startswith("[Gloo]")]
 
