@@ -3,6 +3,7 @@
 jaxnum list                                       the cases, a line each
 jaxnum run NAME|all [--out DIR] [--flag value]    arrays, figures, findings and report.html
 jaxnum run NAME --sweep FIELD=START:STOP:NUM ...  numbers of a case for many settings
+jaxnum diagnose gradient FILE.py --loss NAME --gradient NAME --at NAME    what is wrong in a script of your own
 jaxnum info                                       versions, devices, precision
 """
 
@@ -27,7 +28,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table as RichTable
 
-from jaxnum import _store, ensemble, experiment, report
+from jaxnum import _store, ensemble, experiment, report, script
 from jaxnum._precision import enable_x64
 from jaxnum._status import Status
 from jaxnum.cases import CASES
@@ -38,6 +39,9 @@ from jaxnum.plot import sweep as plot_sweep
 
 _USAGE = (
     "usage: jaxnum list | jaxnum run NAME|all [--out DIR] [--flag value ...] | jaxnum info\n"
+    "       jaxnum diagnose gradient FILE.py --loss NAME --gradient NAME --at NAME[,NAME ...]\n"
+    "       jaxnum diagnose step_size FILE.py --loss NAME --at NAME --rate NUMBER|NAME [--gradient NAME]\n"
+    "       diagnose takes --time-limit SECONDS and --json; it imports FILE.py in a process of its own\n"
     "       jaxnum run NAME --help shows the flags of a case\n"
     "for every run:\n"
     "  --out DIR                      where results go; jaxnum-runs by default\n"
@@ -50,7 +54,7 @@ _USAGE = (
     "  --distributed                  one of several processes, found by JAX under SLURM, Open MPI and Kubernetes;\n"
     "                                 elsewhere --coordinator HOST:PORT --num-processes N --process-id I say it"
 )
-_COMMANDS = ("list", "run", "info")
+_COMMANDS = ("list", "run", "diagnose", "info")
 # Flags that belong to every run, with the word for what they need; the rest belong to a case.
 _NEEDS = {
     "--out": "a folder",
@@ -76,7 +80,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if command not in _COMMANDS:
         _refuse_word("command", command, _COMMANDS)
     try:
-        {"list": _list, "run": _run, "info": _info}[command](rest)
+        {"list": _list, "run": _run, "diagnose": _diagnose, "info": _info}[command](rest)
     except KeyboardInterrupt:
         print("jaxnum: stopped; what was finished is kept, nothing is half-written.", file=sys.stderr)
         raise SystemExit(130) from None
@@ -97,6 +101,37 @@ def _info(rest: list[str]) -> None:
         print(f"{name:12} {version}")
     print(f"{'devices':12} {', '.join(str(d) for d in jax.devices())}")
     print(f"{'precision':12} float64 here; in Python float32 until jaxnum.enable_x64() is called")
+
+
+def _diagnose(rest: list[str]) -> None:
+    if len(rest) < 2 or rest[1].startswith("-"):
+        _refuse(f"say what to diagnose and where: {' or '.join(script.WANTED)}, then FILE.py")
+    kind, file, *left = rest
+    if kind not in script.WANTED:
+        _refuse_word("diagnosis of a script", kind, tuple(script.WANTED))
+    wanted, names, plain, limit = script.WANTED[kind], {}, False, script.TIME_LIMIT
+    while left:
+        flag, equals, value = left.pop(0).partition("=")
+        name = flag.removeprefix("--").replace("_", "-")
+        if flag == "--json":
+            plain = True
+            continue
+        if not flag.startswith("--") or name not in (*wanted, "time-limit"):
+            _refuse_word(f"flag of diagnose {kind}", flag, tuple(f"--{n}" for n in (*wanted, "time-limit", "json")))
+        if not equals:
+            if not left:
+                _refuse(f"{flag} needs a value")
+            value = left.pop(0)
+        names[name] = value
+    try:
+        limit = float(names.pop("time-limit", limit))
+        int(names.get("num-steps", 1))
+    except ValueError:
+        _refuse("--time-limit and --num-steps need numbers")
+    missing = [f"--{n}" for n, needed in wanted.items() if needed and n not in names]
+    if missing or not limit > 0:
+        _refuse(f"diagnose {kind} needs {', '.join(missing) or 'a positive --time-limit'}")
+    raise SystemExit(script.diagnose(kind, file, names, time_limit=limit, plain=plain))
 
 
 def _run(rest: list[str]) -> None:

@@ -13,7 +13,7 @@ FLOORS = (
     {"diagnose"},
     {"plot"},
     {"cases"},
-    {"report", "experiment"},
+    {"report", "experiment", "script"},
     {"cli"},
     {"__main__"},
     {"__init__"},

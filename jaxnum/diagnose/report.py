@@ -148,7 +148,7 @@ class Diagnosis:
             if finding.cure:
                 yield Padding(Text.assemble(("Cure: ", "green"), finding.cure), (0, 0, 0, 5))
             if finding.reproduce:
-                yield Padding(Text(finding.reproduce, "dim"), (0, 0, 0, 5))
+                yield Padding(Text(finding.reproduce, "dim", no_wrap=True, overflow="ignore"), (0, 0, 0, 5))
         for note in self.notes:
             yield Padding(Text(f"- {note}", "dim"), (0, 0, 0, 2))
         for table in self.tables:
