@@ -1,5 +1,6 @@
 """Figures and animations; the only place that imports matplotlib."""
 
+from jaxnum.plot.diagnosis import diagnosis
 from jaxnum.plot.ensemble import sweep
 from jaxnum.plot.jupiter import magnetosphere
 from jaxnum.plot.networks import decision_surface, fan, layers, loss_landscape, outcomes, training
@@ -11,6 +12,7 @@ from jaxnum.plot.signals import smoothed
 __all__ = [
     "animate_packet",
     "decision_surface",
+    "diagnosis",
     "fan",
     "layers",
     "learning_rate_map",
