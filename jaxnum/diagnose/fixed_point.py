@@ -39,6 +39,8 @@ class _Measured:
     newton_steps: int | None
     scaling: tuple[tuple[int, ...], tuple[float, ...]] | None
     unsmoothed: float | None
+    transient: float
+    other: float | None
 
     @property
     def radius(self) -> float:
@@ -82,9 +84,9 @@ def fixed_point(
         num_passes: Passes of the loop that are run to see how it ends.
 
     Returns:
-        Diagnosis with findings among `unstable-iteration`, `unbounded-map`, `limit-cycle`, `does-not-settle`,
-        `nonfinite-update`, `nonfinite-iterate`, `smoothing-does-not-help`, `smoothing-hides-instability` and
-        `inconclusive`; a loop that converges, however slowly, has none.
+        Diagnosis with findings among `unstable-iteration`, `unbounded-map`, `limit-cycle`, `another-fixed-point`,
+        `transient-growth`, `does-not-settle`, `nonfinite-update`, `nonfinite-iterate`, `smoothing-does-not-help`,
+        `smoothing-hides-instability` and `inconclusive`; a loop that converges, however slowly, has none.
 
     Raises:
         ValueError: If an argument is not what it should be.
@@ -192,6 +194,11 @@ def _measure(fn, slopes, x, spacing, relaxation, refine, unsmoothed, num_vectors
         along = numerics.linearize(other, flat).along
         values = numerics.spectrum(partial(along, at), at, num_vectors=num_vectors).values
         raw = float(np.max(np.abs(1 - relaxation + relaxation * values)))
+    transient, other = 1.0, None
+    if run.ending in ("nonfinite", "growing") and growth <= 1 + _MARGIN:
+        transient = _transient(product, relaxation, np.asarray(fn(flat)) - flat, run.passes)
+    if growth > 1 + _MARGIN and (steps is not None or run.ending == "converged") and x.size <= numerics.DENSE:
+        other = _elsewhere(fn, at, vector.real, relaxation, num_passes)
     return _Measured(
         n=x.size,
         relaxation=float(relaxation),
@@ -207,6 +214,8 @@ def _measure(fn, slopes, x, spacing, relaxation, refine, unsmoothed, num_vectors
         newton_steps=steps,
         scaling=None if refine is None else _scaling(refine, x.size, num_vectors, float(np.abs(spectrum.values[0]))),
         unsmoothed=raw,
+        transient=transient,
+        other=other,
     )
 
 
@@ -222,6 +231,27 @@ def _grown(product, relaxation, vector):
         v = v / rates[-1]
     # The norm of a complex pair swings once around in half a turn, so a mean over several passes is what grows.
     return float(np.exp(np.mean(np.log(rates[2:]))))
+
+
+def _transient(product, relaxation, v, num_passes):
+    """Return by how much the linearized loop amplifies a disturbance on the way, whatever becomes of it in the end."""
+    start = largest = float(np.linalg.norm(v))
+    for _ in range(num_passes):
+        v = (1 - relaxation) * v + relaxation * product(v)
+        largest = max(largest, float(np.linalg.norm(v)))
+    return largest / start if start > 0 else 1.0
+
+
+def _elsewhere(fn, at, direction, relaxation, num_passes):
+    """Return how far away the fixed point is to which the loop goes from beside an unstable one; None if to none."""
+    size = float(np.max(np.abs(at))) or 1.0
+    for sign in (1.0, -1.0):
+        start = at + at.dtype.type(sign * 1e-2 * size / float(np.max(np.abs(direction)) or 1.0)) * direction
+        run = numerics.iterate(fn, start.astype(at.dtype), relaxation, max(num_passes, 40))
+        distance = float(np.max(np.abs(run.last - at)))
+        if run.ending in ("converged", "unfinished") and run.changes[-1] < 1e-2 * distance and distance > 0.05 * size:
+            return distance
+    return None
 
 
 def _scaling(refine, n, num_vectors, radius):
@@ -315,8 +345,36 @@ def _cycle(m: _Measured) -> Finding | None:
     )
 
 
+def _another(m: _Measured) -> Finding | None:
+    if m.other is None:
+        return None
+    return Finding(
+        "another-fixed-point",
+        f"The map has more than one fixed point: beside the unstable one the loop leaves for another, {m.other:.3g} "
+        "away, and settles there.",
+        {"distance": m.other},
+        "Decide which of them is meant before changing the method: Newton finds the nearer one, the loop the stable "
+        "one. A condition that would tell them apart is missing from the equations.",
+    )
+
+
+def _passing(m: _Measured) -> Finding | None:
+    if m.transient < 1e2:
+        return None
+    return Finding(
+        "transient-growth",
+        f"No mode grows in the long run ({m.growth:.3g} times per pass at most), but a disturbance is amplified "
+        f"{m.transient:.3g} times on the way, and the iterates leave the finite numbers (or grow without bound) in "
+        f"pass {m.run.passes + 1}. Successive substitution over a stiff or long interval does this: (λT)ᵏ/k! is large "
+        "before it is small.",
+        {"transient_growth": m.transient, "growth_per_pass": m.growth, "operator_norm_at_least": m.spectrum.norm},
+        "Integrate implicitly (Newton in every step) instead of substituting; or iterate on windows so short that a "
+        "pass amplifies nothing.",
+    )
+
+
 def _left_the_numbers(m: _Measured) -> Finding | None:
-    if m.run.ending not in ("nonfinite", "growing") or m.unstable:
+    if m.run.ending not in ("nonfinite", "growing") or m.unstable or m.transient >= 1e2:
         return None
     return Finding(
         "nonfinite-iterate",
@@ -362,7 +420,7 @@ def _smoothing(m: _Measured) -> Finding | None:
     )
 
 
-_RULES = (_unstable, _unbounded, _smoothing, _cycle, _left_the_numbers, _restless)
+_RULES = (_cycle, _unstable, _another, _unbounded, _smoothing, _passing, _left_the_numbers, _restless)
 
 
 def _notes(m: _Measured) -> tuple[str, ...]:

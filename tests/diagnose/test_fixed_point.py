@@ -133,12 +133,55 @@ def test_complex_pair_and_its_limit():
     assert not diagnose.fixed_point(lambda x: jnp.asarray(rotation) @ x + 1, [1.0, 2.0], relaxation=1.05 * limit).ok
 
 
-def test_limit_cycle_is_named_with_its_period():
+def test_limit_cycle_is_named_first_and_with_its_period():
     found = diagnose.fixed_point(lambda x: 3.2 * x * (1 - x), [0.3])
-    assert codes(found) == ["unstable-iteration", "limit-cycle"]
-    assert found.findings[1].evidence["period"] == 2
-    assert_allclose(found.findings[0].evidence["multiplier"], -1.2, rtol=1e-6)  # 2 - 3.2 at x = 1 - 1/3.2
+    assert codes(found) == ["limit-cycle", "unstable-iteration"]
+    assert found.findings[0].evidence["period"] == 2
+    assert_allclose(found.findings[1].evidence["multiplier"], -1.2, rtol=1e-6)  # 2 - 3.2 at x = 1 - 1/3.2
     assert diagnose.fixed_point(lambda x: 3.2 * x * (1 - x), [0.3], relaxation=0.8).ok
+
+
+def test_longer_cycle_and_a_turn_without_end():
+    found = diagnose.fixed_point(lambda x: 3.5 * x * (1 - x), [0.3])
+    assert codes(found)[0] == "limit-cycle"
+    assert found.findings[0].evidence["period"] == 4
+    turn = diagnose.fixed_point(lambda x: jnp.stack([-x[1], x[0]]), [1.0, 0.5])
+    assert codes(turn) == ["limit-cycle"]
+    assert diagnose.fixed_point(lambda x: jnp.stack([-x[1], x[0]]), [1.0, 0.5], relaxation=0.5).ok
+
+
+def test_map_with_two_fixed_points():
+    # x² is held by 1, unstable with slope 2, and by 0.
+    found = diagnose.fixed_point(lambda x: x**2, [1.0])
+    assert codes(found) == ["unstable-iteration", "another-fixed-point"], str(found)
+    assert_allclose(found.findings[0].evidence["growth_per_pass"], 2.0)
+    assert_allclose(found.findings[1].evidence["distance"], 1.0, rtol=1e-6)
+    assert diagnose.fixed_point(lambda x: x**2, [0.9]).ok
+    # With one fixed point alone there is nowhere to go.
+    assert codes(diagnose.fixed_point(lambda x: 2.0 * x - 1.0, [1.0])) == ["unstable-iteration"]
+
+
+def test_picard_for_a_stiff_equation():
+    # Implicit Euler by substitution: y <- y0 + h f(y) has the multiplier hλ = -5, whatever y is.
+    def substitution(y):
+        return np.array([1.0 - 0.1 * 50.0 * (y[0] - 0.5), 0.2 - 0.1 * y[1] + 0.01 * y[0] ** 2])
+
+    found = diagnose.fixed_point(substitution, np.array([1.0, 0.2]))
+    assert codes(found) == ["unstable-iteration"]
+    assert_allclose(found.findings[0].evidence["multiplier"], -5.0, rtol=1e-6)
+    assert_allclose(found.findings[0].evidence["largest_relaxation"], 2 / 6, rtol=1e-6)
+
+    # Picard's integral over a whole interval: no eigenvalue grows, and still it is hopeless, (λT)ᵏ/k!.
+    def picard(rate, t, y):
+        f = -rate * (y - np.cos(t))
+        return 1.0 + np.concatenate([[0.0], np.cumsum((f[1:] + f[:-1]) * (t[1] - t[0]) / 2)])
+
+    t = np.linspace(0, 10, 101)
+    found = diagnose.fixed_point(lambda y: picard(5.0, t, y), np.ones(101))
+    assert codes(found) == ["transient-growth"], str(found)
+    assert found.findings[0].evidence["growth_per_pass"] < 1
+    assert found.findings[0].evidence["transient_growth"] > 1e4
+    assert diagnose.fixed_point(lambda y: picard(0.1, t, y), np.ones(101)).ok
 
 
 def test_leaving_the_numbers_is_named():
