@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jaxnum import Solution, jupiter, networks, optimize, regression, signals
+from jaxnum import Solution, diagnose, ensemble, jupiter, networks, optimize, regression, signals
 from jaxnum import schrodinger as qm
 
 N = 16  # one length for all, so that what is accepted compiles once
@@ -41,6 +41,16 @@ class Verb:
 def bowl(y):
     """The simplest landscape."""
     return (y**2).sum()
+
+
+def slope_of_bowl(y):
+    """Its gradient."""
+    return 2 * y
+
+
+def packet(x):
+    """The simplest wave function."""
+    return np.exp(-(x**2)) + 0j
 
 
 DATA = {"y": X**2, "x": X}
@@ -120,6 +130,66 @@ VERBS = {
         jupiter.corotation,
         dict(system=jupiter.JUPITER, field=jupiter.Dipole(), sigma=0.1, rtol=1e-6, atol=1e-6),
         dict(system=RECORD, field=RECORD, sigma=RECORD, x0=POSITIVE, x1=(*POSITIVE, 2.0), rtol=POSITIVE, atol=POSITIVE),
+    ),
+    "coupled": Verb(
+        jupiter.coupled,
+        dict(
+            system=jupiter.JUPITER,
+            field=jupiter.Dipole(),
+            law=jupiter.SmoothRamp(),
+            outer=jupiter.CurrentDensity(-1e-8),
+            num_nodes=24,
+        ),
+        dict(system=RECORD, field=RECORD, law=RECORD, outer=RECORD, x0=POSITIVE, x1=(*POSITIVE, 2.0), num_nodes=COUNT),
+    ),
+    "ground_state": Verb(
+        qm.ground_state,
+        dict(potential=GRID.x**2, grid=GRID),
+        dict(potential=tuple(v for v in VECTOR if v is not None and v is not X), grid=RECORD, mass=POSITIVE),
+    ),
+    "choose_resolution": Verb(
+        qm.choose_resolution,
+        dict(psi0=packet, potential=None, grid_or_bounds=(-8.0, 8.0), t1=0.1, tol=0.1),
+        dict(grid_or_bounds=RECORD, t1=POSITIVE, tol=POSITIVE, method=RECORD, boundary=RECORD),
+    ),
+    "sweep": Verb(
+        ensemble.sweep,
+        dict(fn=bowl, parameters=X[:, None]),
+        dict(fn=(None, "abc", 3.0, X), parameters=NO_TREE, chunk_size=tuple(v for v in COUNT if v is not None)),
+    ),
+    "gradient": Verb(
+        diagnose.gradient,
+        dict(loss=bowl, claimed_gradient=slope_of_bowl, at=np.ones(2)),
+        dict(loss=(None, "abc", 3.0, X), claimed_gradient=(None, "abc", 3.0), at=NO_TREE, points=(3.0, "abc", [X])),
+    ),
+    "step_size": Verb(
+        diagnose.step_size,
+        dict(loss=bowl, params=np.ones(2), optimizer_or_rate=0.1),
+        dict(loss=(None, "abc", 3.0), params=NO_TREE, optimizer_or_rate=(None, "abc", -1.0, np.nan, {}, X)),
+    ),
+    "update_rule": Verb(diagnose.update_rule, dict(update=optax.sgd(0.1)), dict(update=(None, "abc", 3.0, X))),
+    "scheme": Verb(
+        diagnose.scheme,
+        dict(left=np.eye(N) + 0j, right=np.eye(N) + 0j, dx=0.1, dt=0.1),
+        dict(left=(None, "abc", X, {}, np.ones((N, N)) * np.nan), right=("abc", X, {}), dx=POSITIVE[:-2], dt=POSITIVE),
+    ),
+    "wavefunction": Verb(
+        diagnose.wavefunction,
+        dict(psi=np.ones((3, N)) * np.exp(-(GRID.x**2)) + 0j, x=GRID.x, t=np.arange(3.0)),
+        dict(psi=(*ANYTHING, X), x=(*ANYTHING, SHORT), t=(*ANYTHING, X), mass=POSITIVE),
+    ),
+    "fixed_point": Verb(
+        diagnose.fixed_point,
+        dict(update=np.cos, x=X),
+        dict(update=(None, "abc", 3.0, X), x=(*ANYTHING, NAN, X * 1j), relaxation=POSITIVE),
+    ),
+    "smoothing": Verb(
+        diagnose.smoothing, dict(filter=np.copy, x=X), dict(filter=(None, "abc", 3.0), x=(*ANYTHING, NAN, X[::-1]))
+    ),
+    "order": Verb(
+        diagnose.order,
+        dict(solve=lambda n: 1 / n, truth=0.0, sizes=[10, 20, 40], expected=1),
+        dict(solve=(None, "abc", 3.0), sizes=(None, "abc", [10], [1, 2, -3], [40, 20, 10], 3.0), expected=POSITIVE),
     ),
     "smooth": Verb(
         signals.smooth,

@@ -229,10 +229,13 @@ def _potential(potential: Any, n: int | None) -> np.ndarray | None:
 
 def _spacings(dx: Any, n: int) -> np.ndarray:
     """Return the n - 1 spacings of a grid given by one number, by its spacings or by its positions."""
-    if np.ndim(dx) == 0:
+    try:
+        values = np.asarray(dx)
+    except (ValueError, TypeError):
+        refuse("dx", f"be one number, {n - 1} spacings or {n} positions", "its rows differ in length")
+    if values.ndim == 0:
         check_positive("dx", dx)
         return np.full(n - 1, float(dx))
-    values = np.asarray(dx)
     if values.dtype.kind not in "iuf" or values.shape not in ((n,), (n - 1,)):
         refuse("dx", f"be one number, {n - 1} spacings or {n} positions", f"has shape {values.shape}")
     values = values.astype(float)

@@ -443,23 +443,28 @@ def _table(m: Moments, t: np.ndarray) -> Table:
     return Table("What was measured", ("time", "norm", "position", "momentum", "width", "peaks of |ψ|²"), cells)
 
 
-def _numbers(name: str, values: Any, shape: tuple[int, ...]) -> np.ndarray:
+def _plain(name: str, values: Any) -> np.ndarray:
     """Return an array as NumPy's, real or complex; JAX would narrow it where single precision is its rule."""
     try:
         array = np.asarray(values)
     except (ValueError, TypeError):
-        array = np.asarray("ragged")
+        refuse(name, "be an array of numbers", "its rows differ in length or hold something else")
     if array.dtype.kind not in "iufc":
         refuse(name, "be an array of numbers", f"has dtype {array.dtype}")
+    return array
+
+
+def _numbers(name: str, values: Any, shape: tuple[int, ...]) -> np.ndarray:
+    array = _plain(name, values)
     if array.shape != shape:
         refuse(name, f"have shape {shape}", f"has shape {array.shape}")
     return array.astype(np.result_type(array.dtype, np.float32))
 
 
 def _axis(name: str, values: Any, at_least: int) -> np.ndarray:
-    array = np.asarray(values)
-    if array.dtype.kind not in "iuf":
-        refuse(name, "be an array of real numbers", f"has dtype {array.dtype}")
+    array = _plain(name, values)
+    if array.dtype.kind == "c":
+        refuse(name, "be real", f"has dtype {array.dtype}")
     if array.ndim != 1:
         refuse(name, "have 1 axis", f"has shape {array.shape}")
     if len(array) < at_least:
