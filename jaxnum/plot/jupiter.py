@@ -6,16 +6,26 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
+from jaxnum.jupiter import colatitude
 from jaxnum.plot import canvas
 
 _DISTANCE = "equatorial distance ρ / R"
 
 
-def magnetosphere(solution: Any, *, reference: Any = None, label: str = "", reference_label: str = "", ax: Any = None):
-    """Draw angular velocity, radial current, current density and conductance against distance.
+def magnetosphere(
+    solution: Any,
+    *,
+    field: Any = None,
+    reference: Any = None,
+    label: str = "",
+    reference_label: str = "",
+    ax: Any = None,
+):
+    """Draw angular velocity, radial current, current density and conductance against distance or colatitude.
 
     Args:
-        solution: Solution of `jaxnum.jupiter.corotation` or `sweeps`, or its history.
+        solution: Solution of `jaxnum.jupiter.coupled`, `sweeps` or `corotation`, or its history.
+        field: Magnetic field that maps the equator to the ionosphere: with it the abscissa is the colatitude.
         reference: A second one, drawn dashed behind it.
         label: Name of the solution in the legend.
         reference_label: Name of the reference in the legend.
@@ -34,17 +44,22 @@ def magnetosphere(solution: Any, *, reference: Any = None, label: str = "", refe
         ("current_density", 1e6, "j / (µA/m²)", "Field-aligned current density, upward > 0"),
         ("conductance", 1.0, "Σ / mho", "Pedersen conductance, one hemisphere"),
     )
+
+    def abscissa(history):
+        x = np.asarray(history["x"])
+        return x if field is None else np.rad2deg(np.asarray(colatitude(field, x)))
+
     for panel, (name, scale, unit, title) in zip(panels, rows, strict=True):
         if reference is not None:
             old = getattr(reference, "history", reference)
-            x, y = np.asarray(old["x"]), scale * np.asarray(old[name])
+            x, y = abscissa(old), scale * np.asarray(old[name])
             panel.plot(x, y, "--", color=canvas.BLACK, linewidth=1.1, label=reference_label)
-        panel.plot(np.asarray(history["x"]), scale * np.asarray(history[name]), color=canvas.BLUE, label=label)
+        panel.plot(abscissa(history), scale * np.asarray(history[name]), color=canvas.BLUE, label=label)
         panel.set(ylabel=unit, title=title)
         if name == "current_density":
             panel.axhline(0, color=canvas.BLACK, linewidth=0.6)
     for panel in panels[2:]:
-        panel.set_xlabel(_DISTANCE)
+        panel.set_xlabel(_DISTANCE if field is None else "ionospheric colatitude θ / degrees")
     if label or reference_label:
         panels[0].legend()
     return panels
