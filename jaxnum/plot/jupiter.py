@@ -85,6 +85,9 @@ def passes(envelopes: Sequence[tuple[str, Any, Any, Any]], solution: Any, *, lim
         for panel in ax[:, 0]:
             panel.set_ylabel("j / (µA/m²)")
     panels = np.ravel(ax)
+    for panel in panels[len(envelopes) :]:
+        panel.set_visible(False)
+    panels = panels[: len(envelopes)]
     history = getattr(solution, "history", solution)
     for panel, (title, x, low, high) in zip(panels, envelopes, strict=True):
         low, high = 1e6 * np.asarray(low), 1e6 * np.asarray(high)
