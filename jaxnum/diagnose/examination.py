@@ -279,6 +279,8 @@ class Examination:
             found = found or rule(c)
         if not found and explainer is not None:
             found = self._explained(explainer.two(), c, known, explainer)
+        if not found and explainer is not None:
+            found = self._one_and_more(explainer, c, known)
         if not found and self.step is not None:
             found = self._early(c)
         for rule in rules.REST:
@@ -332,6 +334,25 @@ class Examination:
         heads = ("mistake", "factor besides", "largest difference")
         self.tables.append(Table(f"Mistakes that reproduce it at all {len(c.points)} points", heads, rows[:8]))
         return found
+
+    def _one_and_more(self, explainer: Explainer, c: Comparison, known: Recognized) -> list[Finding]:
+        """Rule: one known mistake, and besides a term or the factor of a leaf that no pass makes."""
+        for mistake in explainer.singles:
+            if mistake.part == "late":
+                continue  # its rate would have to be fitted as well
+            told = explainer.predict((mistake,)) + known.penalty_slope(explainer.leaves)
+            against = replace(c, true=told)
+            for rule in (rules.additions, rules.leaf_factors):
+                more = rule(against) if len(against.wrong) < c.count or rule is rules.additions else []
+                if more:
+                    explanation = Explanation((mistake,), 1.0, None, c.tolerance)
+                    message = _sentence(mistake, explanation, known)
+                    first = Finding(mistake.code, message, c.evidence() | {"scale": 1.0}, mistake.cure)
+                    return [
+                        first,
+                        *(replace(f, message=f"Besides, {f.message[0].lower()}{f.message[1:]}") for f in more),
+                    ]
+        return []
 
     def _apart(self, explainer: Explainer, best: Explanation, rival: Explanation, evidence: dict) -> str:
         """Say what would tell two explanations apart."""

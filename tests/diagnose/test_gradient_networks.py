@@ -97,6 +97,8 @@ def test_other_networks_right_code_first(sizes, options, mistakes):
         (("updated early", "bias zero"), {"weights-updated-early", "bias-left-out"}),
         (("other slope hidden", "factor 2"), {"other-slope", "constant-factor"}),
         (("slope at activation hidden", "sign"), {"derivative-of-activation", "wrong-sign"}),
+        (("slope at activation output", "w2 twice"), {"derivative-of-activation", "leaf-factor"}),
+        (("no slope hidden", "decay"), {"missing-slope", "weight-decay"}),
     ],
 )
 def test_two_mistakes_are_both_named(mistakes, codes):
