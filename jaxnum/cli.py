@@ -226,7 +226,10 @@ def _sweep_pictures(solution: Any, folder: Path) -> list[Path]:
             code = np.where(there, Status.ok.code, Status.nonfinite.code)
             paper, ax = canvas.figure()
             plot_sweep(replace(solution, status=Status(code)), values, label=words, ax=ax)
-            path = folder / f"sweep-{re.sub('[^a-z0-9]+', '-', words.lower()).strip('-')[:60]}.png"
+            slug = re.sub("[^a-z0-9]+", "-", words.lower())[:60].strip("-")
+            path = folder / f"sweep-{slug}.png"
+            if path in paths:
+                path = folder / f"sweep-{slug}-{len(paths)}.png"
             png = _png(paper)
             _store.write_atomically(path, lambda f, png=png: f.write(png))
             paths.append(path)

@@ -14,7 +14,7 @@ import re
 import sys
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -363,8 +363,3 @@ def _toml(x: Any) -> str:
 
 def _plain(x: Any) -> Any:
     return list(x) if isinstance(x, tuple) else x
-
-
-def field_names(record: type) -> tuple[str, ...]:
-    """Return the names of the settings of a story."""
-    return tuple(f.name for f in fields(record))

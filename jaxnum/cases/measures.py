@@ -7,9 +7,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import optax
 
+from jaxnum.cases import momentum_network
 from jaxnum.cases.polynomial_descent import samples
 from jaxnum.jupiter import JUPITER, Dipole, SmoothRamp, naive_pass
 from jaxnum.optimize import landscapes, minimize
@@ -61,8 +63,34 @@ def _free_packet(config: Any) -> dict[str, Any]:
 def _polynomial_descent(config: Any) -> dict[str, Any]:
     """Loss that the descent of the story reaches."""
     x, y = (jnp.asarray(a, float) for a in samples(config.num_samples, config.seed))
-    run = descend(monomials(x, config.degree), y, learning_rate=config.learning_rate, num_steps=config.num_steps)
+    features = monomials(x, config.degree)
+    # From ones, as the script does.
+    run = descend(
+        features,
+        y,
+        learning_rate=config.learning_rate,
+        num_steps=config.num_steps,
+        start=jnp.ones(config.degree + 1, float),
+        save_every=config.num_steps,
+    )
     return {"last loss": run.history.value[-1], "relative norm of the last gradient": run.residual}
+
+
+def _momentum_network(config: Any) -> dict[str, Any]:
+    """Loss at the end of a training that follows the script's arrows, and of one that follows the gradient."""
+
+    def train(mistaken: bool) -> Any:
+        def step(_n, state):
+            w, v = state
+            share = jnp.asarray(config.momentum, float)
+            v = jax.tree.map(lambda v, g: share * v + (1 - share) * g, v, momentum_network._followed(w, mistaken))
+            return jax.tree.map(lambda w, v: w - config.step * v, w, v), v
+
+        start = tuple(jnp.asarray(w, float) for w in momentum_network.weights(0))
+        w, _ = jax.lax.fori_loop(0, config.num_steps, step, (start, jax.tree.map(jnp.zeros_like, start)))
+        return momentum_network._loss(w)
+
+    return {"last loss, as the script": train(True), "last loss, along the gradient": train(False)}
 
 
 def _noisy_iteration(config: Any) -> dict[str, Any]:
@@ -80,6 +108,7 @@ MEASURES = {
     "free_packet": Measure(_free_packet, frozenset({"half_length", "t1"})),
     "adam_rosenbrock": Measure(_adam_rosenbrock, frozenset({"adam_rate", "momentum_rate", "momentum", "x0", "y0"})),
     "polynomial_descent": Measure(_polynomial_descent, frozenset({"learning_rate"})),
+    "momentum_network": Measure(_momentum_network, frozenset({"step", "momentum"})),
     "noisy_iteration": Measure(_noisy_iteration, frozenset({"relaxation"})),
 }
 """Measures by the name of their story."""

@@ -344,7 +344,9 @@ def _resume(
         if first:
             gaps = np.asarray(folder.missing(), np.int64).reshape(-1, 2)
             if not run._fixed:
-                run.size = min(int(folder.manifest.get("chunk_size") or run.size), run.size, members.size)
+                # Chunks of the same size give the same bits; a smaller one may be what the memory asks for by now.
+                then = folder.manifest.get("chunk_size")
+                run.size = min(then, run.size) if isinstance(then, int) and then > 0 else run.size
         run.size = int(devices.from_first(np.asarray([run.size], np.int64))[0])
         gaps = _share(gaps)
         if sum(b - a for a, b in gaps) < members.size:
