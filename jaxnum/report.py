@@ -24,10 +24,12 @@ a { color: var(--diagnosis) }
 .soft, figcaption, caption { color: var(--soft); font-size: .9rem }
 article { background: var(--paper); border: 1px solid var(--line); border-radius: .7rem; margin: 0 0 1.6rem;
   padding: clamp(.9rem, 2.5vw, 1.8rem) }
-.chapters, .figures, .tables { display: grid; gap: 1.2rem 1.6rem }
+.chapters, .figures { display: grid; gap: 1.2rem 1.6rem }
 .chapters { grid-template-columns: repeat(auto-fit, minmax(min(100%, 22rem), 1fr)) }
-.figures { align-items: start; grid-template-columns: repeat(auto-fit, minmax(min(100%, 25rem), 1fr)); margin: .6rem 0 }
-.tables { align-items: start; grid-template-columns: repeat(auto-fit, minmax(min(100%, 25rem), 1fr)) }
+.figures { align-items: start; grid-auto-flow: dense; margin: .6rem 0;
+  grid-template-columns: repeat(auto-fit, minmax(min(100%, 25rem), 1fr)) }
+.tables { column-gap: 1.6rem; columns: 25rem }
+.tables > div { break-inside: avoid }
 @media (min-width: 60rem) { figure.wide { grid-column: span 2 } }
 .symptom { --tone: var(--symptom) } .diagnosis { --tone: var(--diagnosis) } .cure { --tone: var(--cure) }
 section { border-top: 4px solid var(--tone); padding-top: .5rem; min-width: 0 }
@@ -35,6 +37,7 @@ h3 { color: var(--tone, var(--ink)); margin: .2rem 0 .4rem; font-size: 1rem; let
   text-transform: uppercase }
 h4 { margin: 1rem 0 .3rem; font-size: 1rem }
 figure { border-left: 3px solid var(--tone); margin: .4rem 0; min-width: 0; padding-left: .6rem }
+.wide img { min-width: 34rem }
 figure img { width: 100%; height: auto; border: 1px solid var(--line); border-radius: .4rem }
 .scroll { overflow-x: auto; min-width: 0 }
 table { border-collapse: collapse; font-size: .88rem; margin: .5rem 0; font-variant-numeric: tabular-nums }
@@ -123,9 +126,11 @@ def _figure(kind: str, picture: Picture, png: bytes) -> str:
     # Width and height stand at the beginning of a PNG; two panels or more deserve the room of two columns.
     width, height = (int.from_bytes(png[i : i + 4], "big") for i in (16, 20))
     wide = " wide" if width > 1.9 * height else ""
+    source = f"data:image/png;base64,{base64.b64encode(png).decode()}"
+    caption = html.escape(picture.caption)
     return (
-        f"<figure class='{kind}{wide}'><img alt=\"{html.escape(picture.caption)}\" width='{width}' height='{height}' "
-        f'src="data:image/png;base64,{base64.b64encode(png).decode()}">'
+        f"<figure class='{kind}{wide}'><div class='scroll'>"
+        f'<img alt="{caption}" width="{width}" height="{height}" src="{source}"></div>'
         f"<figcaption>{_inline(picture.caption)}</figcaption></figure>"
     )
 

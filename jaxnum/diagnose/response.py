@@ -131,6 +131,12 @@ class Rule:
         """The response that allows the least curvature."""
         return min(self.responses, key=lambda r: r.critical) if self.responses else None
 
+    def scaled(self, factor: float) -> "Rule":
+        """Return the rule as it answers a gradient when it is fed `factor` times it; only a linear one can be told."""
+        if factor == 1.0 or not self.responses:
+            return self
+        return Rule(self.title, tuple(r.scaled(factor) for r in self.responses), self.moments, rate=self.rate)
+
 
 def understand(name: str, given: Any, num_steps: int) -> Rule:
     """Find out what an optimizer does, from a rate, a family, a transformation or a function.

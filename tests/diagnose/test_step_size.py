@@ -296,7 +296,7 @@ def test_long_ways_are_counted_as_short_ones_are():
         (lambda: diagnose.step_size(bowl, START, np.nan), "`optimizer_or_rate` must be"),
         (lambda: diagnose.step_size(bowl, START, "sgd"), "`optimizer_or_rate` must be"),
         (lambda: diagnose.step_size(bowl, START, (Momentum(0.9), -1.0)), "`optimizer_or_rate[1]` must be"),
-        (lambda: diagnose.step_size(bowl, np.array([np.nan, 0, 0]), 0.1), "`at` must be finite"),
+        (lambda: diagnose.step_size(bowl, np.array([np.nan, 0, 0]), 0.1), "`params` must be finite"),
         (lambda: diagnose.step_size(lambda w: w, START, 0.1), "`loss` must return one real number"),
         (lambda: diagnose.step_size(lambda w: np.log(w[1]), START, 0.1), "`loss` must be finite at `params`"),
         (lambda: diagnose.step_size(bowl, START, 0.1, num_steps=0), "`num_steps` must be"),

@@ -1,0 +1,456 @@
+"""What the numbers behind a step size mean: rules that turn them into findings, and the words around them.
+
+The first rule that settles the matter is the only one that speaks: what diverges is not also slow.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from jaxnum.diagnose.cures import FACTOR, Bowl, Cure
+from jaxnum.diagnose.follow import LONGEST, Path, follow
+from jaxnum.diagnose.report import Finding, Table
+from jaxnum.diagnose.response import Response, Rule, excess_after, overflow_step
+from jaxnum.diagnose.surface import DENSE, Ends, Surface
+
+_SURE = 1e-9  # relative excess over a limit that is not rounding: curvatures are right to 1e-12
+_LEFT = 0.01  # part of the excess left at the end of a budget from which on somebody complains
+_IDLE = 100.0  # a rate this many times below the best one wastes a run, whatever the budget
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Everything that was measured; rules turn it into findings.
+
+    Attributes:
+        surface: The loss.
+        rule: The optimizer.
+        x0: Start.
+        start: Curvature there.
+        path: The run.
+        way: Curvature at the points of the path that are finite, with their step numbers.
+        bowl: The quadratic around the minimum that the run leads to; None when none was found.
+        quadratic: Whether the loss is quadratic everywhere.
+        cures: What was given, and what would be better.
+        names: Name of each parameter, or of its feature.
+        budget: Number of steps planned; None when none was given.
+        scale: Factor by which the user's gradient is longer than the true one.
+    """
+
+    surface: Surface
+    rule: Rule
+    x0: np.ndarray
+    start: Ends
+    path: Path
+    way: tuple[tuple[int, Ends], ...]
+    bowl: Bowl | None
+    quadratic: bool
+    cures: tuple[Cure, ...]
+    names: tuple[str, ...]
+    budget: int | None
+    scale: float
+
+    @property
+    def response(self) -> Response | None:
+        """Linear response of the rule to the true gradient."""
+        found = self.rule.response
+        return None if found is None else found.scaled(self.scale)
+
+    def limit(self, curvature: float) -> float:
+        """Largest stable rate, in the convention of the rule, on a curvature."""
+        found = self.response
+        return found.rate / self.scale * found.critical / curvature if curvature > 0 else float("inf")
+
+
+# Rules ----------------------------------------------------------------------------------------------------------------
+
+
+def uphill(m: Measured) -> list[Finding]:
+    """Report an optimizer that adds the gradient."""
+    found = m.rule.response
+    rate = m.rule.match.rate if m.rule.match is not None else None
+    if (found is not None and found.push < 0) or (rate is not None and rate < 0):
+        words = "The steps of this optimizer lead uphill: to a positive gradient it answers with a positive step."
+        return [Finding("wrong-sign", words, {}, "Return the negative step, which is added to the parameters.")]
+    return []
+
+
+def above(m: Measured) -> list[Finding]:
+    """Report a rate at which the run cannot settle."""
+    if m.response is None or m.rule.rate is None or m.response.push <= 0:
+        return _lost(m)
+    if m.rule.changes and not _blown(m) and not _cycles(m):
+        return []  # it may pass its limit for a while and come back: the run did
+    if m.quadratic:
+        return _excess(m, 0, m.start, "") if _over(m, m.start) else _lost(m)
+    if not _blown(m):
+        found = _settles(m)
+        if found or not _cycles(m):
+            return found
+    steep = [(n, e) for n, e in ((0, m.start), *m.way) if _over(m, e)]
+    if steep:
+        n, ends = steep[0]
+        return _excess(m, n, ends, _fate(m))
+    return _lost(m)
+
+
+def _over(m: Measured, ends: Ends) -> bool:
+    return ends.largest * (1 - _SURE) > m.response.critical
+
+
+def _blown(m: Measured) -> bool:
+    return m.path.nonfinite is not None or m.path.losses[-1] > m.path.losses[0]
+
+
+def _cycles(m: Measured) -> bool:
+    """Tell whether the run ended in a cycle of two points."""
+    latest, before, earlier = m.path.last
+    step, back = np.linalg.norm(latest - before), np.linalg.norm(latest - earlier)
+    return bool(np.isfinite(step) and step > 1e-6 * (np.linalg.norm(latest) + 1e-6) and back < 0.01 * step)
+
+
+def _settles(m: Measured) -> list[Finding]:
+    """A run that looks well: can it come to rest at the minimum it approaches?"""
+    if m.bowl is None:
+        return []
+    curvatures = np.linalg.eigvalsh(m.bowl.hessian)
+    # Where flat directions remain there are other minima beside this one, some of them less curved.
+    if curvatures[0] < 1e-7 * curvatures[-1] or curvatures[-1] * (1 - 1e-6) <= m.response.critical:
+        return []
+    growth = float(np.max(m.response.growth(curvatures[-1:])))
+    stable = curvatures[curvatures < m.response.critical]
+    slow = float(np.max(m.response.growth(stable))) if len(stable) else 0.5
+    # So long until the slow directions are at rest, and so long until what rounding left of the steep one is back.
+    wanted = 40 / -np.log(min(slow, 0.999999)) + 40 / np.log(growth)
+    longer = follow(m.surface, m.rule.scaled(m.scale), m.x0, int(min(max(wanted, 1000), LONGEST)))
+    m = replace(m, path=longer)
+    rests = np.linalg.norm(longer.last[0] - longer.last[1]) <= 1e-9 * (1 + np.linalg.norm(longer.last[0]))
+    if rests and longer.nonfinite is None:
+        return []
+    ends = m.surface.ends(m.bowl.minimum)
+    return _excess(m, -1, ends, _fate(m))
+
+
+def _fate(m: Measured) -> str:
+    """Say what became of the run."""
+    path = m.path
+    if path.nonfinite is not None:
+        return f" The run stops being finite at step {path.nonfinite}."
+    end = path.losses[-1]
+    floor = m.bowl.value if m.bowl is not None else 0.0
+    words = ""
+    if path.lowest - floor < 0.1 * (end - floor):
+        words = f" The run passes {path.lowest:.3g} at step {path.lowest_step} and does not stay there:"
+        words += f" after {path.steps[-1]} steps the loss is {end:.6g}"
+    else:
+        words = f" After {path.steps[-1]} steps the loss is {end:.6g}"
+    return words + (", in a cycle of two points." if _cycles(m) else ".")
+
+
+def _excess(m: Measured, step: int, ends: Ends, fate: str) -> list[Finding]:
+    response, rate = m.response, m.rule.rate
+    limit = m.limit(ends.largest)
+    growth = float(response.growth(ends.largest)[0])
+    shares = ends.direction**2
+    top = int(np.argmax(shares))
+    where = {0: "at the start", -1: "at the minimum it leads to"}.get(step, f"at step {step}")
+    where = "" if m.quadratic else f" {where}"
+    over = f"{100 * (rate / limit - 1):.2g} %" if rate < 2 * limit else f"{rate / limit:.4g} times"
+    compared = f"{over} above" if rate < 2 * limit else over
+    longer = "" if m.scale == 1.0 else f" (your gradient is {m.scale:.6g} times that of the loss)"
+    method = m.rule.title.partition(" at rate")[0]
+    words = (
+        f"The rate {rate:.6g}{longer} is {compared} the limit {limit:.6g} of {method}{where}, where the largest "
+        f"curvature is {ends.largest:.8g}: along its direction the error grows by a factor {growth:.6g} per step"
+    )
+    evidence = {
+        "rate": rate,
+        "limit": limit,
+        "excess": rate / limit - 1,
+        "largest_curvature": ends.largest,
+        "smallest_curvature": ends.smallest,
+        "growth_per_step": growth,
+        "parameter": m.names[top],
+        "share": float(shares[top]),
+    }
+    if m.quadratic and not m.rule.changes:
+        largest = float(np.finfo(np.float32 if _single(m) else np.float64).max)
+        slope = float(m.surface.gradient(m.x0) @ ends.direction)
+        overflow = overflow_step(response, ends.largest, slope**2 / (2 * ends.largest), largest)
+        evidence["overflow_step"] = overflow
+        if np.isfinite(overflow) and not m.rule.clips:
+            words += f", and the loss overflows at step {overflow:.0f}"
+    if m.rule.clips:
+        words += "; large gradients are clipped, so that it does not overflow but does not settle either"
+    words += f".{fate} {100 * shares[top]:.4g} % of that direction is {m.names[top]}."
+    if step == -1 or (not m.quadratic and fate):
+        evidence |= {
+            "lowest_loss": m.path.lowest,
+            "lowest_step": m.path.lowest_step,
+            "last_loss": float(m.path.losses[-1]),
+        }
+    point = m.x0 if step == 0 else m.bowl.minimum if step == -1 else m.path.points[m.path.steps == step][0]
+    return [Finding("rate-above-limit", words, evidence | _told(m), _advice(m, limit), _reproduce(m, point, step))]
+
+
+def unbounded(m: Measured) -> list[Finding]:
+    """Report a loss that has no minimum to step to."""
+    path, steep = m.path, float(np.linalg.norm(m.surface.gradient(m.x0)))
+    size = max(abs(m.start.largest), abs(m.start.smallest))
+    fine = path.losses[path.finite]
+    words = ""
+    if m.quadratic and m.start.smallest < -1e-9 * size:
+        words = f"The loss is quadratic and curves downwards ({m.start.smallest:.4g}): it has no minimum."
+    elif m.quadratic and size * (1 + np.linalg.norm(m.x0)) < 1e-12 * steep:
+        words = "The loss is a plane, without curvature and without a minimum."
+    elif path.nonfinite is not None and len(fine) and fine[-1] < path.losses[0] - 1e6 * (1 + abs(path.losses[0])):
+        words = f"The loss has no minimum where the run goes: it falls to {fine[-1]:.3g} and on."
+    if not words:
+        return []
+    evidence = {"smallest_curvature": m.start.smallest, "largest_curvature": m.start.largest, "slope": steep}
+    return [Finding("unbounded-below", words, evidence, "Look at the signs of its terms.")]
+
+
+def _lost(m: Measured) -> list[Finding]:
+    """Report a run that diverges although no limit was passed."""
+    path = m.path
+    if path.nonfinite is None and path.losses[-1] <= path.losses[0]:
+        return []
+    if m.rule.rate is None and m.rule.match is None and m.rule.optimizer is None and m.rule.update is None:
+        return []
+    fine = path.losses[path.finite]
+    seen = max([m.start.largest, *(e.largest for _, e in m.way)])
+    known = m.response is not None and m.response.push > 0
+    why = (
+        f"although the rate is below the limit of every curvature met ({seen:.4g} at most)"
+        if known
+        else f"with {m.rule.title}, whose limit is not known"
+    )
+    evidence = {"first": float(path.losses[0]), "last": float(fine[-1]), "largest_curvature": seen}
+    words = f"The run ends above its start, {why}: loss {path.losses[0]:.4g} → {path.losses[-1]:.4g}."
+    cure = "Take a smaller rate, and look at what the loss does between the points of the table."
+    return [Finding("diverged", words, evidence, cure)]
+
+
+def too_slow(m: Measured) -> list[Finding]:
+    """Report a rate with which the planned number of steps does not lead there, or no sensible number does."""
+    if m.bowl is None or m.response is None or m.rule.rate is None or not m.cures or m.response.push <= 0:
+        return []
+    if m.rule.changes:
+        return []
+    given, rest = m.cures[0], [c for c in m.cures[1:] if np.isfinite(c.factor)]
+    if np.isinf(given.predicted) or not rest:
+        return []
+    best = rest[0]
+    if m.budget is None:
+        if best.factor < _IDLE:
+            return []
+        left = after = float("nan")
+    else:
+        if m.quadratic:
+            curvatures, shares = m.bowl.spectrum(m.x0)
+            left = excess_after(given.response, curvatures, shares, m.budget)
+            after = excess_after(best.response, curvatures, shares, m.budget)
+        else:
+            start = m.path.losses[0] - m.bowl.value
+            left = (m.path.losses[-1] - m.bowl.value) / start if start > 0 else 0.0
+            after = FACTOR if best.counted <= m.budget else left
+        if left <= _LEFT:
+            return []
+    evidence = {
+        "rate": m.rule.rate,
+        "best_rate": m.rule.rate * best.factor,
+        "limit": m.limit(float(np.linalg.eigvalsh(m.bowl.hessian)[-1])),
+        "condition": given.condition,
+        "predicted_steps": given.predicted,
+        "left": left,
+    } | _told(m)
+    share = "" if m.budget is None else f" and {100 * left:.3g} % of it is left after {m.budget}"
+    needs = f"It needs about {given.predicted:.4g} steps to bring the excess of the loss to a millionth{share}"
+    if m.budget is None or (best.factor > 1.5 and after < 0.1 * left):
+        words = f"The rate {m.rule.rate:.6g} is {best.factor:.4g} times smaller than the best one. {needs}."
+        return [Finding("rate-too-small", words, evidence, _advice(m, evidence["limit"], evidence["best_rate"]))]
+    words = (
+        f"No rate will do: the condition number is {given.condition:.4g}, and even at the best rate the slowest "
+        f"direction needs about {best.predicted:.4g} steps. {needs}."
+    )
+    return [Finding("ill-conditioned", words, evidence, _advice(m, evidence["limit"]))]
+
+
+def cannot_reach(m: Measured) -> list[Finding]:
+    """Report an optimizer whose steps are as long as its rate, and a minimum that is farther than all of them."""
+    if m.budget is None or m.rule.match is None or m.bowl is None or "adam" not in m.rule.match.rule.code:
+        return []
+    away = np.abs(m.x0 - m.bowl.minimum)
+    far, top = float(away.max()), int(np.argmax(away))
+    reach = m.rule.rate * m.budget
+    start = m.path.losses[0] - m.bowl.value
+    if far <= reach or m.path.losses[-1] - m.bowl.value <= _LEFT * start:
+        return []
+    words = (
+        f"Steps of Adam are about as long as its rate, so that {m.budget} steps of {m.rule.rate:g} travel {reach:.4g} "
+        f"per coordinate at most; the minimum is {far:.4g} away in {m.names[top]}."
+    )
+    evidence = {"rate": m.rule.rate, "reach": reach, "distance": far, "parameter": m.names[top]}
+    return [Finding("budget-too-small", words, evidence, f"Take a rate of {2 * far / m.budget:.2g} or more steps.")]
+
+
+RULES = (uphill, unbounded, above, too_slow, cannot_reach)
+
+
+def decisive(findings: list[Finding]) -> list[Finding]:
+    """Keep one finding about the rate: what diverges is not also slow."""
+    final = ("wrong-sign", "unbounded-below", "rate-above-limit")
+    return findings[:1] if findings and findings[0].code in final else findings
+
+
+# Words ----------------------------------------------------------------------------------------------------------------
+
+
+def _told(m: Measured) -> dict[str, Any]:
+    better = [c for c in m.cures if c.code != "given"]
+    return {
+        "cures": {c.code: {"rate": c.response.rate, "predicted": c.predicted, "counted": c.counted} for c in better}
+    }
+
+
+def _advice(m: Measured, limit: float, best: float | None = None) -> str:
+    words = f"Take a rate below {limit:.6g}"
+    if best is not None:
+        words = f"Take a rate near {best:.6g}; the limit is {limit:.6g}"
+    better = [c for c in m.cures if c.code != "given" and np.isfinite(c.predicted)]
+    if not better:
+        return words + "; half of that is a safe start."
+    count = [f"{c.name} ({c.response.rate:.4g}) {_count(c.predicted)}{_confirmed(c)}" for c in better]
+    how = "as predicted"
+    if not m.quadratic:
+        # Away from the minimum nothing but a run tells.
+        count = [f"{c.name} ({c.response.rate:.4g}) {c.counted:.0f}" for c in better if np.isfinite(c.counted)]
+        how = "counted in runs from your start"
+    if not count:
+        return words + "."
+    return (
+        f"{words}. Steps until a millionth of the loss's excess over its minimum is left, {how}, with the rate in "
+        f"brackets: {'; '.join(count)}."
+    )
+
+
+def _count(steps: float) -> str:
+    return f"{steps:.0f}" if steps < 1e6 else f"{steps:.2g}"
+
+
+def _confirmed(c: Cure) -> str:
+    if np.isnan(c.counted):
+        return " (not run)"
+    if abs(c.counted - c.predicted) <= max(1.0, 0.01 * c.predicted):
+        return ""
+    return f" (a run took {c.counted:.0f})" if np.isfinite(c.counted) else " (a run did not arrive)"
+
+
+def _reproduce(m: Measured, point: np.ndarray, step: int) -> str:
+    """Return lines that compute the limit, with `loss` and `params` as they were given."""
+    lines = ["import jax, numpy as np", "flat, back = jax.flatten_util.ravel_pytree(params)"]
+    if step != 0:
+        shown = repr(point.tolist()) if point.size <= 12 else "..."
+        lines.append(f"flat = np.array({shown})  # " + ("the minimum" if step == -1 else f"where step {step} led"))
+    lines.append("curvature = np.linalg.eigvalsh(jax.hessian(lambda p: loss(back(p)))(flat))[-1]")
+    critical = m.response.critical * m.rule.rate / m.scale
+    lines.append(f"print({critical:.10g} / curvature)  # the limit of the rate")
+    return "\n".join(lines)
+
+
+def notes(m: Measured, well: bool) -> list[str]:
+    """Return what was found to be right, how far it holds, and what must be kept in mind; `well`: nothing was wrong."""
+    said = [f"The optimizer is {m.rule.title}."]
+    if len(m.rule.moments) > 1:
+        rates = ", ".join(f"{r.rate:.3g} at step {n}" for r, n in zip(m.rule.responses, m.rule.moments, strict=False))
+        said.append(f"Its rate changes in time ({rates}); it is judged by the largest.")
+    if m.quadratic:
+        said.append("The loss is quadratic, so its curvature is the same everywhere and the limit is exact.")
+    else:
+        words = "The loss is not quadratic: a limit is a statement about the neighborhood of a point."
+        if well and m.response is not None and _over(m, m.start) and m.rule.rate is not None:
+            words += " The rate is above the limit at the start, and the run leaves that region all the same."
+        said.append(words)
+        if m.x0.size > 10 and m.response is not None and any(_over(m, e) for _, e in m.way) and not _blown(m):
+            said.append(
+                "On the way the largest curvature comes to the limit while the loss still falls: networks do that by "
+                "themselves (the edge of stability), and it is no fault."
+            )
+    if m.start.smallest < -1e-9 * max(abs(m.start.largest), 1e-300):
+        said.append(
+            f"The smallest curvature at the start is {m.start.smallest:.4g}: it is no bowl there, and the largest one "
+            "alone decides stability."
+        )
+    if m.response is not None and m.rule.rate is None:
+        said.append(f"Without a rate only the limit is given: {m.limit(m.start.largest):.6g} at the start.")
+    elif m.response is None:
+        said.append(_of_nonlinear(m))
+    confirmed = [c for c in m.cures if np.isfinite(c.predicted) and np.isfinite(c.counted) and c.predicted > 0]
+    if confirmed:
+        worst = max(abs(c.counted / c.predicted - 1) for c in confirmed)
+        said.append(
+            "Predicted numbers of steps and those of runs agree."
+            if worst == 0
+            else f"Predicted numbers of steps and those of runs differ by {100 * worst:.2g} % at most."
+            if worst <= 0.1
+            else "Predictions hold near the minimum; runs from this start need up to "
+            f"{max(c.counted / c.predicted for c in confirmed):.3g} times as many steps."
+        )
+    return said
+
+
+def _of_nonlinear(m: Measured) -> str:
+    """What can be said about a rule that divides by the size of its gradients."""
+    match = m.rule.match
+    adams = ("adam", "adam-eps-hat", "no-bias-correction", "amsgrad", "amsgrad-uncorrected")
+    if match is None or match.rule.code not in (*adams, "rmsprop", "rmsprop-eps-inside") or m.x0.size > DENSE:
+        return "This rule is not linear in the gradient; curvature alone gives no limit for it, so the run decides."
+    factor = 2 * (1 + match.b1) / (1 - match.b1) if match.rule.code in adams else 2.0
+    root = np.sqrt(np.maximum(m.path.second, 0))
+    fine = np.flatnonzero(m.path.finite)
+    if not (np.isfinite(root).all() and len(fine)):
+        return "The run did not stay finite, so there is no last step to judge."
+    scale = 1 / np.sqrt(root + match.eps)
+    sharp = float(np.linalg.eigvalsh(m.surface.hessian(m.path.points[fine[-1]]) * np.outer(scale, scale))[-1])
+    share = abs(match.rate) * sharp / factor
+    words = "below" if share < 0.98 else "above" if share > 1.02 else "at"
+    return (
+        f"With its second moment as it is at the end, the curvature in its own scale is {sharp:.4g}; the limit there "
+        f"is {factor:.4g}/rate = {factor / abs(match.rate):.4g}, and the run is {words} it. Near a minimum its steps "
+        "shrink to the size of the rate and no further."
+    )
+
+
+def tables(m: Measured) -> tuple[Table, ...]:
+    """Return the curvatures, the direction of the largest, and ways to descend with their steps."""
+    known = m.response is not None
+    heads = ("where", "loss", "smallest curvature", "largest curvature", *(("limit of the rate",) if known else ()))
+    rows = [("start", float(m.path.losses[0]), m.start)]
+    losses = dict(zip(m.path.steps.tolist(), m.path.losses, strict=True))
+    way = m.way if not m.quadratic else ()
+    rows += [(f"step {n}", float(losses.get(n, np.nan)), e) for n, e in way]
+    if m.bowl is not None and not m.quadratic:
+        rows.append(("minimum", m.bowl.value, m.surface.ends(m.bowl.minimum)))
+    cells = tuple((w, v, e.smallest, e.largest, *((m.limit(e.largest),) if known else ())) for w, v, e in rows)
+    found = [Table("Curvature", heads, cells)]
+    shares = m.start.direction**2
+    top = np.argsort(-shares, kind="stable")[:5]
+    parts = tuple((m.names[i], f"{100 * shares[i]:.4g} %") for i in top if shares[i] > 1e-6)
+    found.append(Table("Direction of the largest curvature at the start", ("parameter", "share"), parts))
+    if m.cures:
+        heads = ("descent", "rate", "condition number", "steps predicted", "steps of a run")
+        cells = tuple((c.name, c.response.rate, c.condition, _steps(c.predicted), _steps(c.counted)) for c in m.cures)
+        found.append(Table("Steps until a millionth of the loss's excess over its minimum is left", heads, cells))
+    return tuple(found)
+
+
+def _steps(count: float) -> str:
+    if np.isnan(count):
+        return "not run"
+    return "never" if np.isinf(count) else _count(count)
+
+
+def _single(m: Measured) -> bool:
+    return all(d == np.float32 for d in m.surface.parameters.dtypes)
