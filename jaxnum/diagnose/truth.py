@@ -96,10 +96,10 @@ class Parameters:
         return jax.tree.unflatten(self.structure, leaves)
 
 
-def parameters(at: Any, *functions: Any) -> Parameters:
+def parameters(at: Any, *functions: Any, name: str = "at") -> Parameters:
     """Check the parameters and learn their structure; leaves are named after the arguments of the first function."""
     with double_precision():
-        checked = as_tree("at", at)
+        checked = as_tree(name, at)
     if isinstance(at, list) and not isinstance(checked, list):
         at = np.asarray(at, dtype=float)
     paths, structure = jax.tree_util.tree_flatten_with_path(at)
