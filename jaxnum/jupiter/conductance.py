@@ -259,9 +259,9 @@ def inverse(law: Any, sigma: ArrayLike) -> tuple[Array, Array]:
 
     Example:
         >>> from jaxnum.jupiter import SmoothRamp, inverse
-        >>> j, reachable = inverse(SmoothRamp(), 0.1)
-        >>> print(f"{abs(j):.0e}", bool(reachable), bool(inverse(SmoothRamp(), 0.04)[1]))
-        0e+00 True False
+        >>> j, reachable = inverse(SmoothRamp(), 0.2)
+        >>> print(f"{SmoothRamp().value(j):.6f}", bool(reachable), bool(inverse(SmoothRamp(), 0.04)[1]))
+        0.200000 True False
     """
     check_law("law", law)
     law, sigma = in_one_dtype(law, as_array("sigma", sigma))

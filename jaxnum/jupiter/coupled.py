@@ -91,7 +91,7 @@ def coupled(
         Solution with `value` = ω/Ω at the points; `history` holds x (planetary radii), omega (ω/Ω), current (A),
         current_density (A/m²) and conductance (mho), each (num_points,); and unique, whether at most one solution
         belongs to the outer condition because the law increases strictly. `residual` estimates the largest error of
-        ω/Ω, of ln Σ and, relative to their peaks, of both currents: twice what one Newton step on twice as many nodes
+        ω/Ω, of ln Σ and, relative to their largest magnitudes, of both currents: twice what one Newton step on twice as many nodes
         would change. `num_steps` counts Newton steps.
 
     Raises:
@@ -102,7 +102,7 @@ def coupled(
         >>> from jaxnum.jupiter import JUPITER, Dipole, PoleRegular, SmoothRamp, coupled
         >>> solution = coupled(JUPITER, Dipole(), SmoothRamp(), outer=PoleRegular())
         >>> print(f"{solution.history.current_density.max() * 1e6:.5f} uA/m^2", bool(solution.history.unique))
-        0.00888 uA/m^2 True
+        0.00889 uA/m^2 True
     """
     check_system(system)
     check_record("field", field, "flux")
