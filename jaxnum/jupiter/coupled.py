@@ -91,8 +91,8 @@ def coupled(
         Solution with `value` = ω/Ω at the points; `history` holds x (planetary radii), omega (ω/Ω), current (A),
         current_density (A/m²) and conductance (mho), each (num_points,); and unique, whether at most one solution
         belongs to the outer condition because the law increases strictly. `residual` estimates the largest error of
-        ω/Ω, of ln Σ and, relative to their largest magnitudes, of both currents: twice what one Newton step on twice as many nodes
-        would change. `num_steps` counts Newton steps.
+        ω/Ω, of ln Σ and, relative to their largest magnitudes, of both currents: twice what one Newton step on twice as
+        many nodes would change. `num_steps` counts Newton steps.
 
     Raises:
         ValueError: If an argument is not what it should be, or no solution can carry so small an outer current.
