@@ -70,7 +70,7 @@ def steps(valley, rate):
     for num_steps in (1_000, 10_000, 100_000):
         truth = numpy_adam(valley.y0, num_steps, rate)
         rows = {"NumPy loop": lambda n=num_steps: numpy_adam(valley.y0, n, rate)}
-        if torch is not None and num_steps <= 10_000:
+        if torch is not None and num_steps == 1_000:
             rows["PyTorch loop"] = lambda n=num_steps: torch_adam(valley.y0, n, rate)
         for name, optimizer in {"jaxnum adam": optimize.adam(rate), "optax adam": optax.adam(rate)}.items():
             for every in (1, num_steps):
@@ -79,7 +79,7 @@ def steps(valley, rate):
                 )
         for name, fn in rows.items():
             timing = stopwatch(fn, 2 if "loop" in name else 5)
-            error = np.max(np.abs(np.asarray(fn()) - truth))
+            error = 0.0 if name == "NumPy loop" else np.max(np.abs(np.asarray(fn()) - truth))
             per_step[name] = 1e6 * timing.best / num_steps
             numbers = f"{timing.first:8.3f}  {timing.best:9.5f}  {per_step[name]:8.3f}  {error:14.1e}"
             print(f"{num_steps:>8}  {name:<24}  {numbers}")
