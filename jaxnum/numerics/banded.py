@@ -16,6 +16,7 @@ References:
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -106,15 +107,15 @@ def substitute(factors: Factors, b: Array) -> Array:
             value = value - a * v
         return (value, *before[:-1]), value
 
-    def up(after, row):
+    def up(pending, row):
+        # What the unknowns below ask of the rows above is carried along, so that L is read as it lies.
         low, value = row
-        for a, x in zip(low, after, strict=True):
-            value = value - a * x
-        return (value, *after[:-1]), value
+        x = value - pending[0]
+        return tuple(p + a * x for p, a in zip((*pending[1:], zero), low, strict=True)), x
 
     start = (zero,) * p
     _, y = jax.lax.scan(down, start, (tuple(factors.lower), b))
-    return jax.lax.scan(up, start, (_columns(factors.lower), y / factors.pivots), reverse=True)[1]
+    return jax.lax.scan(up, start, (tuple(factors.lower), y / factors.pivots), reverse=True)[1]
 
 
 def solve(
@@ -124,7 +125,8 @@ def solve(
     product: Callable[[Array], Array] | None = None,
     careful: Callable[[Array], Array] | None = None,
     num_refinements: int = 0,
-) -> Array:
+    has_change: bool = False,
+) -> Any:
     """Solve a symmetric positive definite banded system; differentiable in both arguments, forward and reverse.
 
     Args:
@@ -133,9 +135,11 @@ def solve(
         product: The same matrix as a function x -> A x, if derivatives should go through that and not through `bands`.
         careful: The same product with less rounding, such as Dᵀ(D x); not differentiated.
         num_refinements: How often the error that `careful` sees is solved for and subtracted.
+        has_change: Whether to return how much the last refinement changed as well.
 
     Returns:
-        Solution, (n,); NaN where the matrix is not positive definite.
+        Solution, (n,); NaN where the matrix is not positive definite. With `has_change`, also the largest change of
+        the last refinement relative to the solution: an estimate of the error before it, so never below what is left.
 
     Example:
         >>> import jax.numpy as jnp
@@ -148,11 +152,15 @@ def solve(
 
     def inverse(product, b):
         x = substitute(factors, b)
+        change = jnp.zeros_like(x)
         for _ in range(num_refinements):
-            x = x + substitute(factors, b - (careful or product)(x))
-        return x
+            change = substitute(factors, b - (careful or product)(x))
+            x = x + change
+        size = jnp.max(jnp.abs(x))
+        return x, jax.lax.stop_gradient(jnp.max(jnp.abs(change)) / jnp.where(size > 0, size, 1))
 
-    return jax.lax.custom_linear_solve(product, b, inverse, symmetric=True)
+    x, change = jax.lax.custom_linear_solve(product, b, inverse, symmetric=True, has_aux=True)
+    return (x, jax.lax.stop_gradient(change)) if has_change else x
 
 
 def log_determinant(bands: Array) -> Array:
@@ -194,7 +202,7 @@ def inverse_bands(bands: Array, num_bands: int | None = None) -> Array:
     start = tuple((zero,) * (q - a) for a in range(q))
     _, entries = jax.lax.scan(climb, start, (_columns(factors.lower), factors.pivots), reverse=True)
     # Entry (i, i + k) belongs to row i + k of the lower half.
-    return jnp.stack([jnp.roll(e, k) if k < e.shape[0] else e for k, e in enumerate(entries)])
+    return jnp.stack([_cut(jnp.roll(e, k), k) for k, e in enumerate(entries)])
 
 
 def inverse_diagonal_of(bands: Array, weights: Array, num_bands: int) -> tuple[Array, Array]:

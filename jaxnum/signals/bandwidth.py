@@ -139,7 +139,7 @@ def _slope(logarithm, y, x, method, weights, *, rest):
 @partial(jax.jit, static_argnames="rest")
 def _search(y, x, method, weights, limits, *, rest):
     @jax.custom_jvp
-    def best(y, x, weights):
+    def best(y, x, method, weights, limits):
         def both(logarithm):
             return jax.value_and_grad(_score)(logarithm, y, x, method, weights, rest)
 
@@ -161,9 +161,9 @@ def _search(y, x, method, weights, limits, *, rest):
     def _(at, along):
         # The slope of the score stays zero: that says how its root moves. The scan is not followed.
         found = best(*at)
-        slope = lambda b, *known: jax.grad(_score)(b, known[0], known[1], method, known[2], rest)  # noqa: E731
-        bend = jax.grad(slope)(found[0], *at)
-        _, change = jax.jvp(partial(slope, found[0]), at, along)
+        slope = lambda b, *known: jax.grad(_score)(b, *known, rest)  # noqa: E731
+        bend = jax.grad(slope)(found[0], *at[:4])
+        _, change = jax.jvp(partial(slope, found[0]), at[:4], along[:4])
         return found, (-change / bend, *(jnp.zeros_like(a) for a in found[1:]))
 
-    return best(y, x, weights)
+    return best(y, x, method, weights, limits)

@@ -22,6 +22,7 @@ from jaxnum.numerics import banded
 from jaxnum.signals.local import Fit, polynomial_row, stretch
 
 _REFINEMENTS = 2
+_ONE_SUFFICES = 1e-8  # λ|D|²/w in units of 1/eps up to which one refinement leaves nothing but rounding
 _SHARPEST = 1e-2  # largest λ|D|²/w in units of 1/eps: beyond, refinement no longer recovers the digits
 
 
@@ -123,8 +124,18 @@ def matrix(weights, rows: Rows, strength, scale=None) -> Array:
     return bands.at[0, :: rows.stride].add(weights)
 
 
-def solve(y, weights, rows: Rows, strength) -> tuple[Array, Array, Array]:
-    """Return the unknowns, the bands of the matrix, and by how much the equation is missed (see `missed`)."""
+class Plan(NamedTuple):
+    """What is known before tracing.
+
+    `short`: where samples are uniform and weights alike, how many of them suffice for all variances; None for all.
+    """
+
+    short: int | None = None
+    num_refinements: int = _REFINEMENTS
+
+
+def solve(y, weights, rows: Rows, strength, num_refinements: int = _REFINEMENTS) -> tuple[Array, Array, Array]:
+    """Return the unknowns, the bands of the matrix, and how much the last refinement changed the unknowns."""
     bands = matrix(weights, rows, strength)
 
     def product(u):
@@ -134,8 +145,10 @@ def solve(y, weights, rows: Rows, strength) -> tuple[Array, Array, Array]:
         return (strength * rows.transposed_once(rows.apply(u))).at[:: rows.stride].add(weights * u[:: rows.stride])
 
     right = jnp.zeros(bands.shape[1], y.dtype).at[:: rows.stride].set(weights * y)
-    u = banded.solve(bands, right, product=product, careful=careful, num_refinements=_REFINEMENTS)
-    return u, bands, missed(right - careful(u), right)
+    u, change = banded.solve(
+        bands, right, product=product, careful=careful, num_refinements=num_refinements, has_change=True
+    )
+    return u, bands, change
 
 
 def missed(error: Array, right: Array) -> Array:
@@ -144,7 +157,7 @@ def missed(error: Array, right: Array) -> Array:
     return jax.lax.stop_gradient(jnp.max(jnp.abs(error)) / jnp.where(size > 0, size, 1))
 
 
-def fit(y, weights, rows: Rows, strength, readout: Readout | None, short: int | None) -> Fit:
+def fit(y, weights, rows: Rows, strength, readout: Readout | None, plan: Plan) -> Fit:
     """Fit, and read off the curve and what is wanted of it; `readout` None wants the curve.
 
     Args:
@@ -153,10 +166,10 @@ def fit(y, weights, rows: Rows, strength, readout: Readout | None, short: int | 
         rows: D.
         strength: λ.
         readout: Rows for the derivative wanted.
-        short: Where samples are uniform and weights alike, how many of them suffice for all variances there are.
+        plan: What is known before tracing.
     """
-    u, bands, residual = solve(y, weights, rows, strength)
-    return describe(u, bands, weights, rows, readout, short, residual)
+    u, bands, residual = solve(y, weights, rows, strength, plan.num_refinements)
+    return describe(u, bands, weights, rows, readout, plan.short, residual)
 
 
 def describe(u, bands, weights, rows: Rows, readout: Readout | None, short: int | None, residual) -> Fit:
@@ -222,16 +235,25 @@ def as_strength(strength: Any, x: Any) -> Any:
     return jnp.asarray(strength, x.dtype)
 
 
-def check_precision(strength: Any, weights: Any, rows: Any) -> None:
-    """Refuse a strength beyond which the samples are lost in the rounding of the penalty."""
-    if is_traced((strength, weights, rows.entries)):
-        return
+def known_rows(rows_of: Any, x: Any) -> Rows | None:
+    """Return the rows of a penalty as numbers, also while something else is traced; None where `x` itself is."""
+    if is_traced(x):
+        return None
+    with jax.ensure_compile_time_eval():
+        return rows_of(x)
+
+
+def check_precision(strength: Any, weights: Any, rows: Any) -> int:
+    """Refuse a strength beyond which the samples are lost in rounding; return how many refinements it needs."""
+    if rows is None or is_traced((strength, weights)):
+        return _REFINEMENTS
     dtype = rows.entries.dtype
     limit = precision_limit(rows.entries, weights, dtype)
     if float(strength) > limit:
         cure = " or call jaxnum.enable_x64() before creating arrays" if dtype == np.float32 else ""
         must = f"be at most {limit:.2g} for these samples in {dtype}, beyond which rounding hides them"
         refuse("method.strength", must, f"is {float(strength):g}; use fewer samples{cure}")
+    return 1 if float(strength) < limit / _SHARPEST * _ONE_SUFFICES else _REFINEMENTS
 
 
 def precision_limit(entries: Any, weights: Any, dtype: Any) -> float:

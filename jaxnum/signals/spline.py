@@ -29,7 +29,7 @@ from jaxnum._checks import refuse
 from jaxnum._typing import is_traced
 from jaxnum.signals import penalized
 from jaxnum.signals.local import Fit, is_alike, is_uniform
-from jaxnum.signals.whittaker import Plan
+from jaxnum.signals.penalized import Plan
 
 
 @partial(jax.tree_util.register_dataclass, data_fields=["strength"], meta_fields=[])
@@ -53,19 +53,18 @@ class SmoothingSpline:
         if derivative > 2:
             refuse("derivative", "be at most 2 for a cubic spline, whose third derivative jumps", f"is {derivative}")
         penalized.check_samples(weights, len(x), 2)
-        if not is_traced(x):
-            penalized.check_precision(strength, weights, self._rows(x))
+        refinements = penalized.check_precision(self.strength, weights, penalized.known_rows(self._rows, x))
         short = None
-        if is_uniform(x) and is_alike(weights) and not is_traced(strength):
+        if is_uniform(x) and is_alike(weights) and not is_traced(self.strength):
             spacing = float(x[-1] - x[0]) / (len(x) - 1)
-            length = (float(strength) * spacing / float(np.asarray(weights)[0])) ** 0.25 / spacing
+            length = (float(self.strength) * spacing / float(np.asarray(weights)[0])) ** 0.25 / spacing
             short = 1 << int(np.ceil(np.log2(2 * (37 * max(length, 0.5) * np.sqrt(2) + 12))))
-        return replace(self, strength=strength), Plan(short if short and short < len(x) else None)
+        return replace(self, strength=strength), Plan(short if short and short < len(x) else None, refinements)
 
     def fit(self, y: Array, x: Array, weights: Array, derivative: int, plan: Plan) -> Fit:
         """Fit all samples; traced."""
         readout = self._readout(x, derivative) if derivative else None
-        return penalized.fit(y, weights, self._rows(x), self.strength, readout, plan.short)
+        return penalized.fit(y, weights, self._rows(x), self.strength, readout, plan)
 
     def restricted_likelihood(self, y: Array, x: Array, weights: Array) -> Array:
         """Return minus twice the logarithm of the marginal likelihood of the strength, up to a constant."""
@@ -76,7 +75,9 @@ class SmoothingSpline:
         del y  # the strength has no unit of y
         w = float(np.median(weights[weights > 0]))
         spacing, top = float(x[-1] - x[0]) / (len(x) - 1), float(x[-1] - x[0]) / 3
-        limit = penalized.precision_limit(np.asarray(self._rows(x).entries, float), weights, x.dtype)
+        limit = penalized.precision_limit(
+            np.asarray(penalized.known_rows(self._rows, x).entries, float), weights, x.dtype
+        )
         return "strength", w * 0.2**4 * spacing**3, min(w * top**4 / spacing, limit)
 
     @staticmethod

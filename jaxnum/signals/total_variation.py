@@ -30,9 +30,9 @@ from jaxnum._typing import is_traced
 from jaxnum.numerics import banded
 from jaxnum.signals import penalized
 from jaxnum.signals.local import Fit
-from jaxnum.signals.whittaker import Plan
+from jaxnum.signals.penalized import Plan
 
-_CORNER = 1e-4  # ε in units of λ: plateaus are flat to ε times half their length
+_CORNER = 1e-4  # ε in units of λ: a plateau is flat to ε times its length
 _MOST_STEPS = 100
 
 
@@ -62,7 +62,7 @@ class TotalVariation:
         penalized.check_samples(weights, len(x), order + 1)
         if not is_traced(x):
             # At a kink the penalty bends as λ/ε does: that is the stiffness rounding has to resolve.
-            rows = self._rows(x)
+            rows = penalized.known_rows(self._rows, x)
             limit = penalized.precision_limit(rows.entries, weights, x.dtype)
             stiffest = 1 / (_CORNER * self._unit(np.asarray(x, float)))
             if stiffest > limit:
@@ -86,7 +86,10 @@ class TotalVariation:
 
     def search(self, x: np.ndarray, y: np.ndarray, weights: np.ndarray) -> tuple[str, float, float]:
         """Return the parameter that sets the smoothness, and the range of it that makes sense for these samples."""
-        rows = self._rows(x)
+        rows = penalized.known_rows(self._rows, x)
+        if is_traced(y):
+            refuse("y", "be known outside `jit` for TotalVariation: the range of strengths depends on it", "is traced")
+        y = np.asarray(y)
         # Above this strength the curve is one polynomial: the largest v that holds w (y - polynomial) = λ Dᵀ v.
         polynomial = np.polynomial.Polynomial.fit(x, np.where(weights > 0, y, 0), self.order - 1, w=np.sqrt(weights))
         rest = weights * np.where(weights > 0, y - polynomial(x), 0)

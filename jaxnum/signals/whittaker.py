@@ -13,7 +13,7 @@ References:
 
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -25,12 +25,7 @@ from jaxnum._checks import as_count, refuse
 from jaxnum._typing import is_traced
 from jaxnum.signals import penalized
 from jaxnum.signals.local import Fit, is_alike, is_uniform
-
-
-class Plan(NamedTuple):
-    """What is known before tracing: how many samples suffice for the variances; None for all."""
-
-    short: int | None = None
+from jaxnum.signals.penalized import Plan
 
 
 @partial(jax.tree_util.register_dataclass, data_fields=["strength"], meta_fields=["order"])
@@ -59,22 +54,21 @@ class Whittaker:
         if derivative > most:
             refuse("derivative", f"be at most {most} for a penalty of order {order}", f"is {derivative}")
         penalized.check_samples(weights, len(x), max(order, derivative) + 1)
-        if not is_traced(x):
-            penalized.check_precision(strength, weights, self._rows(x))
+        refinements = penalized.check_precision(self.strength, weights, penalized.known_rows(self._rows, x))
         short = None
-        if is_uniform(x) and is_alike(weights) and not is_traced(strength):
+        if is_uniform(x) and is_alike(weights) and not is_traced(self.strength):
             # An end is felt as exp(-s sin(π/2m)) at s lengths λ^{1/2m}: rounding after 37 of them. Powers of two, so
             # that few strengths compile anew.
             w = float(np.asarray(weights)[0])
-            length = (float(strength) / w) ** (0.5 / order) / (float(x[-1] - x[0]) / max(len(x) - 1, 1))
+            length = (float(self.strength) / w) ** (0.5 / order) / (float(x[-1] - x[0]) / max(len(x) - 1, 1))
             samples = 2 * (37 * max(length, 0.3) / np.sin(np.pi / (2 * order)) + 4 * order + 4)
             short = 1 << int(np.ceil(np.log2(samples)))
-        return replace(self, strength=strength), Plan(short if short and short < len(x) else None)
+        return replace(self, strength=strength), Plan(short if short and short < len(x) else None, refinements)
 
     def fit(self, y: Array, x: Array, weights: Array, derivative: int, plan: Plan) -> Fit:
         """Fit all samples; traced."""
         readout = penalized.stencil(x, derivative) if derivative else None
-        return penalized.fit(y, weights, self._rows(x), self.strength, readout, plan.short)
+        return penalized.fit(y, weights, self._rows(x), self.strength, readout, plan)
 
     def restricted_likelihood(self, y: Array, x: Array, weights: Array) -> Array:
         """Return minus twice the logarithm of the marginal likelihood of the strength, up to a constant."""
@@ -86,7 +80,7 @@ class Whittaker:
         w = float(np.median(weights[weights > 0]))
         spacing = float(x[-1] - x[0]) / (len(x) - 1)
         top = float(x[-1] - x[0]) / 3
-        rows = np.asarray(self._rows(x).entries, float)
+        rows = np.asarray(penalized.known_rows(self._rows, x).entries, float)
         limit = penalized.precision_limit(rows, weights, x.dtype)
         return "strength", w * (0.2 * spacing) ** (2 * self.order), min(w * top ** (2 * self.order), limit)
 
