@@ -2,8 +2,8 @@
 
 Both solve the dipole with the smooth ramp and j at 100 R that of the pole; errors are the largest in ω/Ω and in j
 (relative to its largest) at nine distances, against a solution on 320 nodes. SciPy is given the equations in ln x,
-vectorized, with the closed form for a constant conductance as its guess, for several tolerances; the row to compare with
-is the first whose errors are as small as ours.
+vectorized, with the closed form for a constant conductance as its guess, for several tolerances; the row to compare
+with is the first whose errors are as small as ours.
 
 OMP_NUM_THREADS=1 python benchmarks/jupiter.py [--coverage]
 
