@@ -360,7 +360,7 @@ IN_SOFTMAX = {
     "missing-slope": {"delta_h": "delta_o @ w2.T"},
     "other-slope": {"delta_h": "(delta_o @ w2.T) * (h * (1 - h))"},
     "bias-averaged": {"gb1": "delta_h.mean(axis=0)", "gb2": "delta_o.mean(axis=0)"},
-    "unknown, slope of the output": {"delta_o": "(o - y) * o * (1 - o) / len(x)"},
+    "slope-twice": {"delta_o": "(o - y) * o * (1 - o) / len(x)"},
 }
 PAIRS = (
     ("derivative-of-activation", "bias-averaged"),
