@@ -9,6 +9,7 @@ gradient is and how many units are at rest.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import equinox as eqx
@@ -342,6 +343,18 @@ def _check_run(optimizer: Any, loss: Any, num_steps: Any, save_every: Any) -> tu
     return as_count("num_steps", num_steps), as_count("save_every", save_every)
 
 
+# Jitted for their shapes alone: a jitted function remembers what it was traced with, so that the checks of a second
+# training with the same architecture cost nothing.
+@partial(jax.jit, static_argnames="static")
+def _predict(static, params, constants, x):
+    return jax.vmap(static.join(params, constants))(x)
+
+
+@partial(jax.jit, static_argnames="loss")
+def _lose(loss, prediction, target):
+    return loss(prediction, target)
+
+
 def _check_data(name: str, model: Any, x: Any, y: Any, loss: Loss) -> tuple[Array, Array]:
     """Return features and targets in the dtype of the model, or refuse what does not fit."""
     params, constants, static = _split(name, model)
@@ -356,7 +369,7 @@ def _check_data(name: str, model: Any, x: Any, y: Any, loss: Loss) -> tuple[Arra
     if len(dtypes) == 1:
         x, y = x.astype(min(dtypes)), y.astype(min(dtypes))
     try:
-        out = eqx.filter_eval_shape(lambda p, c, x: jax.vmap(static.join(p, c))(x), params, constants, x)
+        out = _predict.eval_shape(static, params, constants, x)
     except Exception as error:
         refuse(name, f"take one sample of shape {x.shape[1:]}", f"fails with {type(error).__name__}: {error}")
     if not hasattr(out, "shape") or not jnp.issubdtype(out.dtype, jnp.floating):
@@ -365,7 +378,7 @@ def _check_data(name: str, model: Any, x: Any, y: Any, loss: Loss) -> tuple[Arra
         refuse("y", f"have the shape {out.shape} of the predictions", f"has shape {y.shape}")
     if loss is binary_cross_entropy:
         _check_fraction("y", y)
-    value = jax.eval_shape(loss, out, y)
+    value = _lose.eval_shape(loss, out, y)
     if not hasattr(value, "shape") or value.shape != () or not jnp.issubdtype(value.dtype, jnp.floating):
         what = f"{value.dtype} of shape {value.shape}" if hasattr(value, "shape") else f"a {type(value).__name__}"
         refuse("loss", "return a real scalar", f"returns {what}")
