@@ -28,7 +28,7 @@ from jaxnum.schrodinger import (
 )
 
 CRANK_NICOLSON = Cayley(2, 2)
-METHODS = [Cayley(time, space) for time in (2, 4, 6, 8) for space in (2, 4)]
+METHODS = [Cayley(2, 2), Cayley(4, 2), Cayley(6, 2), Cayley(8, 2), Cayley(4, 4), Cayley(8, 4)]
 POINTS, STEPS = 301, 1000
 J = np.arange(POINTS)
 propagate_1000 = functools.partial(propagate, num_steps=STEPS)
@@ -121,8 +121,8 @@ def test_bloch_oscillation_revives(method, limit):
 
 @pytest.mark.parametrize(
     ("method", "boundary"),
-    [(m, None) for m in METHODS] + [(Cayley(2, 4), Periodic()), (Cayley(4, 4), Periodic())],
-    ids=[name(m) for m in METHODS] + ["ring-cn4", "ring44"],
+    [(m, None) for m in METHODS] + [(Cayley(4, 4), Periodic())],
+    ids=[name(m) for m in METHODS] + ["ring"],
 )
 def test_norm_and_energy_are_kept_over_2000_steps(method, boundary):
     grid = Grid(-15.0, 15.0, POINTS)
@@ -202,11 +202,9 @@ FREE = {"center": -10.0, "sigma": 1.0, "momentum": 2.0}
 
 # Made with other programs, LAPACK and NumPy: these errors belong to the schemes, and any correct program has them.
 FREE_TABLE = [
-    (512, 500, Cayley(2, 2), 1.558e-1),
     (512, 500, Cayley(2, 4), 2.870e-3),
-    (512, 500, Cayley(4, 4), 1.573e-3),
-    (1024, 50, Cayley(4, 4), 6.526e-4),
     (1024, 50, Cayley(6, 4), 9.841e-5),
+    (2048, 2000, Cayley(2, 2), 9.832e-3),
     (2048, 2000, Cayley(4, 4), 6.060e-6),
 ]
 
@@ -219,11 +217,7 @@ def test_free_packet_errs_as_in_the_table(points, steps, method, error):
     assert_allclose(distance(found.value, exact.free_packet(grid.x, 5.0, **FREE), grid), error, rtol=5e-4)
 
 
-SWING_TABLE = [
-    (201, 500, Cayley(2, 2), 2.440e-1),
-    (201, 500, Cayley(2, 4), 2.851e-2),
-    (801, 2000, Cayley(4, 4), 8.631e-6),
-]
+SWING_TABLE = [(201, 500, Cayley(2, 2), 2.440e-1), (801, 2000, Cayley(4, 4), 8.631e-6)]
 
 
 @pytest.mark.parametrize(("points", "steps", "method", "error"), SWING_TABLE)
@@ -238,12 +232,12 @@ def test_coherent_state_errs_as_in_the_table(points, steps, method, error):
 
 
 def test_reflectionless_well_is_crossed_with_the_exact_delay():
-    grid, t1 = Grid(-40.0, 40.0, 2001), 8.0
+    grid, t1 = Grid(-40.0, 40.0, 2048), 8.0
     k = np.linspace(-1.0, 5.0, 601)
     for depth in (1, 2):
         state = functools.partial(exact.poschl_teller_packet, depth=depth, **FREE)
         v = -depth * (depth + 1) / 2 / jnp.cosh(grid.x) ** 2
-        found = propagate(state(grid.x, 0.0), v, grid, t1=t1, num_steps=800, method=Cayley(6, 4)).value
+        found = propagate(state(grid.x, 0.0), v, grid, t1=t1, num_steps=2000, method=Cayley(4, 4)).value
         # Numerov's phase runs behind by dx⁴k⁶t/480; twice that, because k is larger inside the well.
         weight = (k**2 + 1) * (k**2 + 4) ** (depth - 1) * np.exp(-2 * (k - 2.0) ** 2)
         expected = spread_of(lambda k: float(grid.dx) ** 4 * k**6 * t1 / 480, k, weight)
@@ -253,7 +247,7 @@ def test_reflectionless_well_is_crossed_with_the_exact_delay():
 
 def transmitted(potential, grid, packet, method):
     psi0 = gaussian_packet(grid.x, **packet)
-    found = propagate(psi0, potential, grid, t1=85.0, num_steps=1600, method=method).value
+    found = propagate(psi0, potential, grid, t1=85.0, num_steps=2000, method=method).value
     return float(probability(found, grid, 0.0, 120.0))
 
 
@@ -268,7 +262,7 @@ SLOW = {"center": -30.0, "sigma": 5.0, "momentum": 1.0}
 
 
 def test_transmission_of_a_sech_squared_well_and_hill():
-    grid = Grid(-120.0, 120.0, 3201)
+    grid = Grid(-120.0, 120.0, 2048)
     for v0 in (0.6, -0.1, -0.35):  # beyond -1/8 the root in the formula is imaginary
         expected = expected_transmission(lambda k, v0=v0: exact.poschl_teller_transmission(k, v0), **SLOW)
         found = transmitted(-v0 / jnp.cosh(grid.x) ** 2, grid, SLOW, Cayley(4, 4))
@@ -277,19 +271,20 @@ def test_transmission_of_a_sech_squared_well_and_hill():
 
 
 def test_transmission_of_a_square_barrier_takes_the_mean_value_at_its_jumps():
-    grid = Grid(-120.0, 120.0, 3201)
-    dx, v0, edge = 0.075, 0.6, 15 * 0.075  # the ends lie on grid points
+    grid = Grid(-120.0, 120.0, 2048)
+    dx, v0 = float(grid.dx), 0.6
+    edge = 9.5 * dx  # the ends lie on grid points, which are half a spacing away from zero
     expected = expected_transmission(lambda k: exact.barrier_transmission(k**2 / 2, v0, 2 * edge), **SLOW)
     away = np.abs(np.asarray(grid.x))
     half = np.where(away < edge - dx / 2, v0, np.where(away < edge + dx / 2, v0 / 2, 0.0))
-    # Second differences lower the kinetic energy by its k²dx²/12 = 5e-4, and dT/dE is one to two here.
-    assert_allclose(transmitted(half, grid, SLOW, CRANK_NICOLSON), expected, atol=1e-3)
+    # Second differences lower the kinetic energy by its k²dx²/12 = 1.2e-3, and dT/dE is one to two here.
+    assert_allclose(transmitted(half, grid, SLOW, CRANK_NICOLSON), expected, atol=2.5e-3)
     # With V = 0 on the ends the barrier is dx too narrow, and T is off to first order.
     narrow = np.where(away < edge - dx / 2, v0, 0.0)
     thinner = expected_transmission(lambda k: exact.barrier_transmission(k**2 / 2, v0, 2 * edge - dx), **SLOW)
     found = transmitted(narrow, grid, SLOW, CRANK_NICOLSON)
-    assert_allclose(found, thinner, atol=1e-3)
-    assert abs(found - expected) > 1e-2
+    assert_allclose(found, thinner, atol=2.5e-3)
+    assert abs(found - expected) > 2e-2
 
 
 def test_units_other_than_one():
@@ -340,38 +335,29 @@ def shaken(x, t, args):
     return x**2 / 2 - args["force"] * x * jnp.cos(args["drive"] * t)
 
 
-@pytest.mark.parametrize(("method", "order", "steps"), [(Cayley(2, 4), 2, (60, 120)), (Cayley(4, 4), 4, (20, 40))])
-def test_order_in_a_driven_oscillator(method, order, steps):
-    # Order 2 from the middle of the step, order 4 from Gauss's two points. Numerov's error at dx = 0.02 is 1e-7.
-    grid = Grid(-6.0, 6.0, 601)
+@pytest.mark.parametrize(("method", "order"), [(Cayley(2, 4), 2), (Cayley(4, 4), 4)])
+def test_order_in_a_driven_oscillator(method, order):
+    # Order 2 from the middle of the step, order 4 from Gauss's two points. Numerov's error at dx = 0.02 is 1e-7. Twice
+    # as many steps are two runs of half the time, so that one compilation serves.
+    grid, steps, t1 = Grid(-6.0, 6.0, 601), 20, 0.75 if order == 2 else 1.5
     drive, start = {"force": 2.0, "drive": 2.5}, {"center": 0.5, "momentum": 0.3}
-    truth = exact.driven_oscillator(grid.x, 1.5, **start, **drive)
+    run = functools.partial(propagate, potential=shaken, grid=grid, num_steps=steps, method=method, args=drive)
+    truth = exact.driven_oscillator(grid.x, t1, **start, **drive)
     psi0 = exact.driven_oscillator(grid.x, 0.0, **start, **drive)
-    errors = [
-        distance(propagate(psi0, shaken, grid, t1=1.5, num_steps=n, method=method, args=drive).value, truth, grid)
-        for n in steps
-    ]
-    assert -slope(steps, errors) == pytest.approx(order, abs=0.05), errors
+    once = run(psi0, t1=t1).value
+    twice = run(run(psi0, t1=t1 / 2).value, t0=t1 / 2, t1=t1).value
+    errors = [distance(psi, truth, grid) for psi in (once, twice)]
+    assert np.log2(errors[0] / errors[1]) == pytest.approx(order, abs=0.05), errors
 
 
-def test_static_potential_as_a_function_is_the_same_run():
-    grid = Grid(-6.0, 6.0, POINTS)
-    psi0 = gaussian_packet(grid.x, center=1.0)
-    array = propagate_1000(psi0, grid.x**2 / 2, grid, t1=1.0, method=CRANK_NICOLSON)
-    function = propagate_1000(psi0, lambda x, _t: x**2 / 2, grid, t1=1.0, method=CRANK_NICOLSON)
-    assert_allclose(function.value, array.value, atol=1e-12)
-    assert_allclose(function.history.energy, array.history.energy, rtol=1e-12)
-
-
-@pytest.mark.parametrize("method", [CRANK_NICOLSON, Cayley(4, 4)], ids=name)
-def test_stationary_states_only_turn(method):
+def test_stationary_states_only_turn():
+    method = Cayley(4, 4)
     grid = Grid(-7.0, 7.0, POINTS)
     v = np.asarray(grid.x) ** 2 / 2 + np.sin(np.asarray(grid.x))
     energies, states = stationary_states(v, grid, num_states=3, space_order=method.space_order)
     phase = complex(overlap(states[2], propagate_1000(states[2], v, grid, t1=3.0, method=method).value, grid))
-    turn = -2 * STEPS * np.arctan(0.003 * float(energies[2]) / 2) if method is CRANK_NICOLSON else -3 * energies[2]
     # Energies are rounded relative to 2/dx² = 900, times t = 3; order 4 errs by (E dt)⁵/720 a step, 1e-14.
-    assert_allclose(phase, np.exp(1j * float(turn)), atol=1e-10)
+    assert_allclose(phase, np.exp(-3j * float(energies[2])), atol=1e-10)
 
 
 # --- doors ------------------------------------------------------------------------------------------------------------

@@ -26,12 +26,6 @@ found = ground_state(grid.x[::2] ** 2 / 2, Grid(-12.0, 12.0, 97), nonlinearity=3
 assert found.ok and found.value.dtype == jnp.float32, found
 np.testing.assert_allclose(found.history.chemical_potential[-1], 1.5265945, rtol=1e-4)
 
-chosen, steps = choose_resolution(lambda x: exact.coherent_state(x, 0.0, center=1.0), lambda x: x**2 / 2,
-                                  (-8.0, 8.0), t1=1.0, tol=1e-2)
-first = exact.coherent_state(chosen.x, 0.0, center=1.0)
-value = propagate(first, chosen.x**2 / 2, chosen, t1=1.0, num_steps=steps).value
-assert 1 / 30 < norm(value - exact.coherent_state(chosen.x, 1.0, center=1.0), chosen) / 1e-2 < 1
-
 left, right = cayley_matrices(grid.x**2 / 2, grid, 0.01)
 assert diagnose.scheme(left, right, dx=grid.dx, dt=0.01, potential=grid.x**2 / 2).ok
 [finding] = diagnose.scheme(right, left, dx=grid.dx, dt=0.01, potential=grid.x**2 / 2).findings
