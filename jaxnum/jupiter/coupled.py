@@ -133,23 +133,29 @@ def coupled(
 
 def _check_outer_condition(system, field, law, outer, x1):
     """Refuse outer conditions that cannot be one: where the law is flat, or the field does not reach the pole."""
-    name = type(law).__name__
-    if isinstance(outer, CurrentDensity) and bool(_is_flat(system, law, outer.density)):
+    name, (flat, spread, left) = type(law).__name__, _outer_facts(system, field, law, outer, x1)
+    if isinstance(outer, CurrentDensity) and bool(flat):
         refuse(
             "law",
             "have a slope at the outer current density",
             f"{name} is flat there, so j follows from the rest; give RadialCurrent(i) or PoleRegular()",
         )
-    if isinstance(outer, RadialCurrent) and not float(infimum(law)) < float(supremum(law)):
+    if isinstance(outer, RadialCurrent) and not float(spread) > 0:
         refuse("law", "depend on j where a radial current is prescribed", f"{name} does not; use `corotation`")
-    if isinstance(outer, PoleRegular):
-        left = abs(float(field.flux(1e6 * x1) / field.flux(x1)))
-        if not left < 1e-3:
-            refuse(
-                "field",
-                "carry its flux to the pole (f → 0 far out) for PoleRegular()",
-                f"a million times beyond the outer edge {100 * left:.3g} % of it are left; give another condition",
-            )
+    if isinstance(outer, PoleRegular) and not float(left) < 1e-3:
+        refuse(
+            "field",
+            "carry its flux to the pole (f → 0 far out) for PoleRegular()",
+            f"a million times beyond the outer edge {100 * float(left):.3g} % of it are left; give another condition",
+        )
+
+
+@jax.jit
+def _outer_facts(system, field, law, outer, x1):
+    """Return whether the law is flat at the outer j, by how much it can change, and which flux is left far out."""
+    j = outer.density if isinstance(outer, CurrentDensity) else jnp.zeros_like(x1)
+    left = jnp.abs(field.flux(1e6 * x1) / field.flux(x1)) if isinstance(outer, PoleRegular) else jnp.zeros_like(x1)
+    return _is_flat(system, law, j), supremum(law) - infimum(law), left
 
 
 class _Nodes(NamedTuple):

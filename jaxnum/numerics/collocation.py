@@ -74,10 +74,13 @@ def evaluate(coefficients: Float[Array, "m k"], t: Float[Array, " p"]) -> Float[
     return t * first - second + rows[0]
 
 
+@lru_cache(maxsize=16)
 def interpolation(num_nodes: int, finer: int) -> np.ndarray:
     """Return the matrix from values at `num_nodes` nodes to values at `finer` nodes."""
     t = np.arange(finer) / (finer - 1)
-    return np.cos(np.pi * np.outer(1 - t, np.arange(num_nodes))) @ chebyshev(num_nodes).coefficients
+    matrix = np.cos(np.pi * np.outer(1 - t, np.arange(num_nodes))) @ chebyshev(num_nodes).coefficients
+    matrix.flags.writeable = False
+    return matrix
 
 
 class Root(NamedTuple):
