@@ -128,8 +128,8 @@ class Transparent:
     the second in the residual, which counts the amplitude that ψ0 has at the ends; about that much comes back.
 
     The price is a convolution with the whole past of the two end points: work that grows with the square of the number
-    of steps (10⁴ steps: as much as the step itself at about 4000 points), and two numbers to remember for each step
-    and Padé factor. `Reversible()` walks back between the ends and is exact for everything; `Direct()` in reverse
+    of steps (at 10⁴ steps as much as the steps themselves on about 10⁴ points), and two numbers to remember for each
+    step and Padé factor. `Reversible()` walks back between the ends and is exact for everything; `Direct()` in reverse
     mode and `Checkpointed()` remember the past many times over.
     """
 
