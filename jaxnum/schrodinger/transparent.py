@@ -21,7 +21,7 @@ Ehrhardt, and of Moyer with Numerov's rows.
 
 References:
     Arnold (1998), https://doi.org/10.1155/1998/38298;
-    Ehrhardt & Arnold (2001), https://www.mathematik.uni-muenster.de/rivista (Riv. Mat. Univ. Parma 6, 57);
+    Ehrhardt & Arnold (2001), Riv. Mat. Univ. Parma 6(4), 57;
     Moyer (2004), https://doi.org/10.1119/1.1619141
 """
 
