@@ -5,6 +5,7 @@
 For uniform samples, away from the ends, this is the transfer function: a wave exp(ikx) comes out as H(k) exp(ikx).
 """
 
+from functools import partial
 from typing import Any
 
 import jax
@@ -54,9 +55,16 @@ def transfer_function(
     if not is_traced(weights):
         check_positive("weights[middle]", weights[middle])
 
-    def value(y):
-        return method.fit(y, jnp.asarray(x), jnp.asarray(weights), derivative, plan).value[middle]
-
-    row = jax.grad(value)(jnp.zeros(len(x), x.dtype))
+    row = _row(jnp.asarray(x), jnp.asarray(weights), method, derivative=derivative, plan=plan)
     phase = wavenumber.astype(x.dtype)[:, None] * (jnp.asarray(x) - x[middle])[None]
     return jax.lax.complex(jnp.cos(phase) @ row, jnp.sin(phase) @ row)
+
+
+@partial(jax.jit, static_argnames=("derivative", "plan"))
+def _row(x, weights, method, *, derivative, plan) -> Array:
+    """Return the row of the smoother that belongs to the sample in the middle."""
+
+    def value(y):
+        return method.fit(y, x, weights, derivative, plan).value[len(x) // 2]
+
+    return jax.grad(value)(jnp.zeros_like(x))

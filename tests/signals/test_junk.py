@@ -42,6 +42,10 @@ METHODS = st.one_of(
     st.builds(signals.LocalPolynomial, SIZES, st.sampled_from([0, 1, 2, -1, 1.5, None, True])),
     st.builds(signals.GaussianKernel, SIZES, EDGES),
     st.builds(signals.SavitzkyGolay, st.sampled_from([3, 5, 4, 99, -1, None, 2.5]), st.sampled_from([1, 2, -1])),
+    st.builds(signals.Whittaker, SIZES, st.sampled_from([2, 0, 1.5, None, True, 99])),
+    st.builds(signals.SmoothingSpline, SIZES),
+    st.builds(signals.TotalVariation, SIZES, st.sampled_from([1, 0, -2, "a"])),
+    st.builds(signals.ModifiedSinc, SIZES, st.sampled_from([2, 3, None]), EDGES),
     st.sampled_from([None, "gauss", 3.0, signals.LocalPolynomial]),
 )
 NAMES = re.compile(r"^Argument `(y|x|weights|noise|derivative|order|method[.a-z]*)` must [^\n]+, but [^\n]+\.$")
