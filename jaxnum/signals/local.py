@@ -161,21 +161,25 @@ def local_fit(y, x, weights, bandwidth, degree: int, derivative: int, plan: Plan
         return [(jnp.sum(row * near(y)), jnp.sum(row**2 * noise), row[i - start]) for row in made]
 
     if plan.uniform and 2 * width < n:
-        # One row serves all samples whose window is whole; only the ends have rows of their own.
-        ends = np.r_[:window, n - window : n]
+        # One row serves all samples whose window is whole; only the ends have rows of their own, and those see the
+        # outermost windows. Cut out and put side by side, so that no loop carries the long signal along.
+        cut = lambda a: jnp.concatenate([a[:width], a[n - width :]])  # noqa: E731
+        short = cut(y), spacing * jnp.arange(2 * width, dtype=x.dtype), cut(weights)
+        ends = local_fit(*short, bandwidth, degree, derivative, plan)
+        keep = lambda a, inside: jnp.concatenate([a[:window], inside, a[2 * width - window :]])  # noqa: E731
         made, near, _ = rows(window)
-        parts = []
-        for row, (value, variance, diagonal) in zip(made, map_rows(at, ends, width), strict=True):
+
+        def whole(row, value, variance):
             inside = correlate(y, row)
-            value = jnp.concatenate([value[:window], inside, value[window:]])
-            same = jnp.full(len(inside), jnp.sum(row**2), y.dtype) / near(weights)[0]
-            variance = jnp.concatenate([variance[:window], same, variance[window:]])
-            parts.append((value, variance, jnp.sum(diagonal) + len(inside) * row[window]))
-    else:
-        parts = [(value, var, jnp.sum(diagonal)) for value, var, diagonal in map_rows(at, np.arange(n), width)]
-    fitted, fitted_variance, trace = parts[0]
-    value, variance, _ = parts[-1]
-    return Fit(value, variance, fitted, fitted_variance, trace)
+            same = jnp.full(len(inside), jnp.sum(row**2) / near(weights)[0], y.dtype)
+            return keep(value, inside), keep(variance, same)
+
+        fitted, fitted_variance = whole(made[0], ends.fitted, ends.fitted_variance)
+        value, variance = whole(made[-1], ends.value, ends.variance) if derivative else (fitted, fitted_variance)
+        return Fit(value, variance, fitted, fitted_variance, ends.trace + (n - 2 * width) * made[0][window])
+    parts = map_rows(at, np.arange(n), width)
+    (fitted, fitted_variance, diagonal), (value, variance, _) = parts[0], parts[-1]
+    return Fit(value, variance, fitted, fitted_variance, jnp.sum(diagonal))
 
 
 def polynomial_row(t: Float[Array, " n"], w: Float[Array, " n"], degree: int, derivative: int) -> Float[Array, " n"]:
