@@ -122,11 +122,9 @@ def _exponents(matrices: np.ndarray, steps: np.ndarray) -> np.ndarray:
     """Return the logarithms of the singular values of the propagator between the ends, largest first."""
     matrices = matrices.astype(np.float64)
     middles = (matrices[1:] + matrices[:-1]) / 2
-    # A stiff cell is crossed in parts: an exponential of more than e^16 would lose the mode that decays. Every norm
-    # bounds the rates; the smallest one wastes least.
-    size = np.abs(middles)
-    stiffness = np.minimum(size.sum(axis=1).max(axis=1), size.sum(axis=2).max(axis=1)) * steps
-    parts = np.clip(np.ceil(stiffness / 8), 1, 10_000).astype(int)
+    # A stiff cell is crossed in parts: an exponential of more than e^16 would lose the mode that decays.
+    stiffness = _perron(np.abs(middles)) * steps
+    parts = np.clip(np.ceil(stiffness / 4), 1, 10_000).astype(int)
     with np.errstate(all="ignore"):
         cells = [(_exponential(m * (step / n)), n) for m, step, n in zip(middles, steps, parts.tolist(), strict=True)]
         frame, _ = _orthonormal(_generic(matrices.shape[1]))
@@ -137,6 +135,23 @@ def _exponents(matrices: np.ndarray, steps: np.ndarray) -> np.ndarray:
         frame, _ = _carry([(growth.T, n) for growth, n in reversed(cells)], frame)
         _, total = _carry(cells, frame)
     return np.sort(total)[::-1]
+
+
+def _perron(matrices: np.ndarray) -> np.ndarray:
+    """Return a bound on the spectral radius of each matrix of positive numbers, ‖A³²‖^(1/32).
+
+    For such a matrix it is the smallest norm that any choice of units for the unknowns can give it: an unknown that is
+    counted in large units must not make a cell look stiff.
+    """
+    power, logarithm = matrices, np.zeros(len(matrices))
+    with np.errstate(all="ignore"):
+        for _ in range(5):
+            size = np.maximum(power.max(axis=(1, 2)), 1e-300)
+            power = power / size[:, None, None]
+            logarithm = 2 * (logarithm + np.log(size))
+            power = (power[:, :, :, None] * power[:, None, :, :]).sum(axis=2)
+        norm = np.maximum(power.sum(axis=2).max(axis=1), 1e-300)
+        return np.exp((logarithm + np.log(norm)) / 32)
 
 
 def _carry(cells: list[tuple[np.ndarray, int]], frame: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -132,13 +132,15 @@ def update_rule(update: Any, *, claims: Any = None, learning_rate: float | None 
 
 
 def _as_claimed(matches: list[Match], claims: Any, rate: float | None) -> list[Match]:
-    """Put first, among right rules that take the same steps, the one that was claimed or whose rate was given."""
+    """Put first, among rules that take the same steps, the one that was claimed or whose rate was given."""
 
     def strangeness(match):
         family = type(claims) in _FAMILIES and match.rule.code != _FAMILIES[type(claims)][0]
         return (not match.rule.right, family, rate is not None and abs(abs(match.rate) / rate - 1) > 1e-3)
 
-    return sorted(matches, key=strangeness) if matches[0].rule.right else matches
+    # Among mistakes one that needs no wrong rate besides is the better explanation.
+    wrong = all(not match.rule.right for match in matches)
+    return sorted(matches, key=strangeness) if matches[0].rule.right or wrong else matches
 
 
 def _apart(seen: probes.Watched, reference: probes.Watched) -> float:

@@ -92,10 +92,10 @@ def check_record(name: str, record: Any, method: str) -> None:
     if dataclasses.is_dataclass(record):
         for field in dataclasses.fields(record):
             value = getattr(record, field.name)
-            if jnp.ndim(value) and not callable(value):
-                as_array(f"{name}.{field.name}", value)
-            elif not callable(value):
-                check_finite(f"{name}.{field.name}", value)
+            if callable(value):
+                continue
+            check = as_array if jnp.ndim(value) else check_finite
+            check(f"{name}.{field.name}", value)
 
 
 def in_one_dtype(*records: Any) -> Any:
