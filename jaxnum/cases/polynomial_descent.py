@@ -284,7 +284,7 @@ def _cure(config: Config, x, best, cures) -> Chapter:
         "All numbers of steps were computed from the curvatures before the runs, and the runs then took as many. And "
         "of course a parabola needs no descent at all: `regression.least_squares` is one call.",
     )
-    runs = {f"{c['name']}, {c['counted']:.0f} steps": c["excess"] for c in cures}
+    runs = {f"{c['name']}, {c['counted']:.0f} step{'s' * (round(c['counted']) != 1)}": c["excess"] for c in cures}
     goal = LEFT * float(cures[0]["excess"][0])
     pictures = (
         Picture(
