@@ -23,6 +23,7 @@ from numpy.lib import format as npy
 
 SCHEMA = 1
 _STALE = 3600.0  # seconds after which a partial file has no writer any more
+_DEEPEST = 200  # levels of a tree; how deep Python itself would go changes from version to version
 SIZE_LIMIT = 1 << 36  # bytes a file may declare; 64 GiB is beyond every run that fits in memory
 
 
@@ -229,16 +230,18 @@ def _describe(tree: Any, name: str, arrays: dict[str, np.ndarray]) -> Any:
     return {"array": key}
 
 
-def rebuild(structure: Any, arrays: dict[str, np.ndarray]) -> Any:
+def rebuild(structure: Any, arrays: dict[str, np.ndarray], depth: int = 0) -> Any:
     """Put a tree together again from its structure and its arrays; a KeyError says that they do not fit."""
+    if depth > _DEEPEST:
+        raise KeyError("depth")
     if structure is None:
         return None
     if isinstance(structure, dict) and len(structure) == 1:
         [(kind, content)] = structure.items()
         if kind == "dict" and isinstance(content, dict):
-            return {k: rebuild(v, arrays) for k, v in content.items()}
+            return {k: rebuild(v, arrays, depth + 1) for k, v in content.items()}
         if kind == "list" and isinstance(content, list):
-            return [rebuild(v, arrays) for v in content]
+            return [rebuild(v, arrays, depth + 1) for v in content]
         if kind == "array" and isinstance(content, str):
             array = arrays[content]
             return array[()] if array.ndim == 0 else array

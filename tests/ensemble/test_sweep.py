@@ -48,6 +48,9 @@ AXES = {"a": np.linspace(0.0, 1.0, 5), "b": np.linspace(-1.0, 2.0, 3)}
 def test_any_verb_with_any_number_of_members_in_any_chunks_equals_a_loop(what, num_devices):
     distances = [float(d) for d in finish(start(what, num_devices=num_devices))]
     assert len(distances) >= 7
+    if "verbs" in what:
+        # The control of step sizes amplifies roundings, by no more than its tolerance of 1e-10 lets it.
+        assert distances.pop(-2) <= 1e-11, "corotation"
     assert max(distances) <= SAME, distances
 
 
