@@ -20,9 +20,9 @@ import optax
 
 from jaxnum._checks import as_count, check_positive
 from jaxnum.cases.story import Chapter, Picture, Story, Tell, silence
-from jaxnum.diagnose.faults.network import Network
+from jaxnum.diagnose.backprop.network import Network
+from jaxnum.diagnose.backprop.shapes import shapes
 from jaxnum.diagnose.report import Diagnosis, Table
-from jaxnum.diagnose.shapes import shapes
 from jaxnum.networks import perceptron, train_many
 from jaxnum.optimize.stability import check_share
 from jaxnum.plot import canvas

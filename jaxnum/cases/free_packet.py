@@ -15,8 +15,8 @@ import numpy as np
 from jaxnum._checks import as_count, check_positive, refuse
 from jaxnum.cases.story import Chapter, Picture, Story, Tell, silence
 from jaxnum.diagnose.report import Table
-from jaxnum.diagnose.scheme import scheme
-from jaxnum.diagnose.wavefunction import wavefunction
+from jaxnum.diagnose.waves.scheme import scheme
+from jaxnum.diagnose.waves.wavefunction import wavefunction
 from jaxnum.plot import canvas
 from jaxnum.plot.schrodinger import packet, phase_strip
 from jaxnum.schrodinger import Cayley, Grid, exact, gaussian_packet, propagate

@@ -10,8 +10,8 @@ import numpy as np
 
 from jaxnum._checks import as_count, check_positive, refuse
 from jaxnum.cases.story import Chapter, Picture, Story, Tell, silence
-from jaxnum.diagnose.boundary_conditions import boundary_conditions
-from jaxnum.diagnose.fixed_point import fixed_point
+from jaxnum.diagnose.iterations.boundary_conditions import boundary_conditions
+from jaxnum.diagnose.iterations.fixed_point import fixed_point
 from jaxnum.diagnose.report import Table
 from jaxnum.jupiter import (
     JUPITER,

@@ -15,8 +15,8 @@ import numpy as np
 from jaxnum._checks import as_count, check_positive, refuse
 from jaxnum.cases.story import Chapter, Picture, Story, Tell, silence
 from jaxnum.diagnose.report import Table
-from jaxnum.diagnose.response import of_family, steps_needed
-from jaxnum.diagnose.step_size import step_size
+from jaxnum.diagnose.step_sizes.response import of_family, steps_needed
+from jaxnum.diagnose.step_sizes.step_size import step_size
 from jaxnum.optimize import Sgd
 from jaxnum.plot import canvas
 from jaxnum.plot import regression as draw

@@ -5,9 +5,9 @@ import pytest
 from diagnose.backprop_by_hand import data, program, start
 
 from jaxnum import diagnose
-from jaxnum.diagnose.faults import network as n
-from jaxnum.diagnose.faults.backprop import adjoints, catalogue, compose, run
-from jaxnum.diagnose.faults.explain import Explainer
+from jaxnum.diagnose.backprop import network as n
+from jaxnum.diagnose.backprop.catalogue import adjoints, catalogue, compose, run
+from jaxnum.diagnose.backprop.explain import Explainer
 
 
 def leaves(points):

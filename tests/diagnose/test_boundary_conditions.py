@@ -5,7 +5,7 @@ import scipy.linalg
 from numpy.testing import assert_allclose
 
 from jaxnum import diagnose
-from jaxnum.diagnose.boundary_conditions import _exponents
+from jaxnum.diagnose.iterations.boundary_conditions import _exponents
 from jaxnum.jupiter import JUPITER, Dipole, SmoothRamp, coupled_slopes, exact
 from jaxnum.jupiter.system import in_one_dtype
 

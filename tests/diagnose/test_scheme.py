@@ -7,7 +7,7 @@ import pytest
 from numpy.testing import assert_allclose
 
 from jaxnum import diagnose
-from jaxnum.diagnose.step_matrices import dispersion
+from jaxnum.diagnose.waves.step_matrices import dispersion
 from jaxnum.schrodinger import Grid, Periodic, cayley_matrices
 from jaxnum.schrodinger.cayley import pade_roots
 

@@ -8,7 +8,7 @@ from scipy.ndimage import gaussian_filter1d, median_filter
 from scipy.signal import lfilter, savgol_filter
 
 from jaxnum import diagnose, signals
-from jaxnum.diagnose.smoothing import measure, smoothing
+from jaxnum.diagnose.iterations.smoothing import measure, smoothing
 
 X = np.linspace(0, 2, 301)
 H = X[1] - X[0]

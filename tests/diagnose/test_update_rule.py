@@ -6,7 +6,7 @@ import optax
 import pytest
 
 from jaxnum import diagnose
-from jaxnum.diagnose.faults.adam import RIGHT, WRONG
+from jaxnum.diagnose.updates.catalogue import RIGHT, WRONG
 from jaxnum.optimize import Adam, AveragedMomentum, Momentum, Nesterov, Sgd, adam
 
 BY_CODE = {rule.code: rule for rule in (*RIGHT, *WRONG)}
@@ -147,7 +147,7 @@ def test_peak_of_uncorrected_steps(t, expected):
 
 
 def test_five_probes_separate_all_rules():
-    from jaxnum.diagnose import probes
+    from jaxnum.diagnose.updates import probes
 
     rules = [r for r in (*RIGHT, *WRONG) if len(r.parameters) == 4 and r.code != "time-starts-at-zero"]
     steps = {r.code: r.steps(probes.sequences(), 1.0, 0.9, 0.999, 1e-8) for r in rules}

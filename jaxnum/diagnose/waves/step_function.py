@@ -19,7 +19,7 @@ import numpy as np
 
 from jaxnum._checks import refuse
 from jaxnum.diagnose.report import Finding
-from jaxnum.diagnose.step_matrices import from_dense, to_dense
+from jaxnum.diagnose.waves.step_matrices import from_dense, to_dense
 
 _LARGEST = 2000  # points; the function is called once for each, and a dense matrix is inverted
 _FACTOR = 0.05  # deviation of a factor that is worth a word: long waves show it to about a per cent

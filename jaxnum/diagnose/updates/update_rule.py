@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 
 from jaxnum._checks import check_positive
-from jaxnum.diagnose import probes
-from jaxnum.diagnose.convention import decay_coupling, make_card
-from jaxnum.diagnose.faults.adam import WRONG, algorithm_1
-from jaxnum.diagnose.recognize import TOLERANCE, USUAL, Match, distance, identify, predict
 from jaxnum.diagnose.report import Diagnosis, Finding, Table
+from jaxnum.diagnose.updates import probes
+from jaxnum.diagnose.updates.catalogue import WRONG, algorithm_1
+from jaxnum.diagnose.updates.convention import decay_coupling, make_card
+from jaxnum.diagnose.updates.recognize import TOLERANCE, USUAL, Match, distance, identify, predict
 from jaxnum.optimize import Adam, AveragedMomentum, Momentum, Nesterov, Sgd
 
 _FAMILIES = {

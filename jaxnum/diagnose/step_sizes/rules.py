@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from jaxnum.diagnose.cures import FACTOR, Bowl, Cure
-from jaxnum.diagnose.follow import LONGEST, Path, follow
 from jaxnum.diagnose.report import Finding, Table
-from jaxnum.diagnose.response import Response, Rule, excess_after, overflow_step
-from jaxnum.diagnose.surface import DENSE, Ends, Surface
+from jaxnum.diagnose.step_sizes.cures import FACTOR, Bowl, Cure
+from jaxnum.diagnose.step_sizes.follow import LONGEST, Path, follow
+from jaxnum.diagnose.step_sizes.response import Response, Rule, excess_after, overflow_step
+from jaxnum.diagnose.step_sizes.surface import DENSE, Ends, Surface
 
 _SURE = 1e-9  # relative excess over a limit that is not rounding: curvatures are right to 1e-12
 _LEFT = 0.01  # part of the excess left at the end of a budget from which on somebody complains

@@ -14,9 +14,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxnum.diagnose.probes import fresh
-from jaxnum.diagnose.response import Response, Rule
-from jaxnum.diagnose.surface import DENSE, Flat, Surface
+from jaxnum.diagnose.step_sizes.response import Response, Rule
+from jaxnum.diagnose.step_sizes.surface import DENSE, Flat, Surface
+from jaxnum.diagnose.updates.probes import fresh
 from jaxnum.numerics.march import march
 
 LONGEST = 200_000  # steps of a compiled run that a diagnosis affords; a second or so for a small problem

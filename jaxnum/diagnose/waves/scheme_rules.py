@@ -3,7 +3,7 @@
 import numpy as np
 
 from jaxnum.diagnose.report import Finding
-from jaxnum.diagnose.step_matrices import FORMS, Measured, Side, dispersion, expected_energy
+from jaxnum.diagnose.waves.step_matrices import FORMS, Measured, Side, dispersion, expected_energy
 
 _BANDS = ("lower off-diagonal", "diagonal", "upper off-diagonal")
 _OFF = 1e-6  # relative deviation of a factor that is worth a word

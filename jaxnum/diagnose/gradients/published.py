@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 
 from jaxnum._checks import check_positive, refuse
-from jaxnum.diagnose.faults.explain import Explainer
-from jaxnum.diagnose.faults.network import Network, Recognized, discover, layouts, recognize
-from jaxnum.diagnose.gradient_rules import meaning
+from jaxnum.diagnose.backprop.explain import Explainer
+from jaxnum.diagnose.backprop.network import Network, Recognized, discover, layouts, recognize
+from jaxnum.diagnose.gradients.rules import meaning
 from jaxnum.diagnose.report import Diagnosis, Finding, Table
 from jaxnum.diagnose.truth import Parameters, double_precision, parameters, spread, truth
 

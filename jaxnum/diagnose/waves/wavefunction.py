@@ -14,7 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxnum._checks import check_finite, check_increasing, check_positive, refuse
-from jaxnum.diagnose.finished_run import (
+from jaxnum.diagnose.report import Diagnosis, Finding, Table
+from jaxnum.diagnose.waves.finished_run import (
     EDGE,
     Flow,
     Moments,
@@ -28,7 +29,6 @@ from jaxnum.diagnose.finished_run import (
     quadrature_error,
     spectrum,
 )
-from jaxnum.diagnose.report import Diagnosis, Finding, Table
 from jaxnum.schrodinger import exact
 
 _ENERGY = 0.05  # change of the energy, relative to the kinetic energy, that is worth a finding

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from jaxnum.diagnose import probes
-from jaxnum.diagnose.faults.adam import RIGHT, WRONG, Rule
+from jaxnum.diagnose.updates import probes
+from jaxnum.diagnose.updates.catalogue import RIGHT, WRONG, Rule
 
 # Steps of a rule written in double precision differ from ours by rounding, amplified to 1e-13 where 1 − 0.999ᵗ
 # cancels; in single precision the same cancellation costs 3e-5. The closest two rules are 1e-2 apart.

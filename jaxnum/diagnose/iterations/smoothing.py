@@ -19,8 +19,8 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from jaxnum._checks import check_increasing, check_positive, refuse
+from jaxnum.diagnose.iterations.smoothing_loop import checked_loop, examine, zero_padding
 from jaxnum.diagnose.report import Diagnosis, Finding, Table
-from jaxnum.diagnose.smoothing_loop import checked_loop, examine, zero_padding
 
 _EXACT = 1e-4  # relative; single precision and kernels cut at four standard deviations stay below
 _SHIFT = 0.02  # samples

@@ -15,12 +15,9 @@ from typing import Any
 import numpy as np
 
 from jaxnum._checks import refuse
-from jaxnum.diagnose import gradient_rules as rules
-from jaxnum.diagnose import probes
-from jaxnum.diagnose.claim import Claim, Step, Unusable, claim
-from jaxnum.diagnose.faults.backprop import Mistake, adjoints
-from jaxnum.diagnose.faults.explain import Explainer, Explanation
-from jaxnum.diagnose.faults.network import (
+from jaxnum.diagnose.backprop.catalogue import Mistake, adjoints
+from jaxnum.diagnose.backprop.explain import Explainer, Explanation
+from jaxnum.diagnose.backprop.network import (
     Network,
     Recognized,
     arrays_in_sight,
@@ -30,8 +27,10 @@ from jaxnum.diagnose.faults.network import (
     recognize,
     split,
 )
-from jaxnum.diagnose.gradient_rules import Comparison
-from jaxnum.diagnose.integrability import Symmetry, rise, symmetry
+from jaxnum.diagnose.gradients import rules
+from jaxnum.diagnose.gradients.claim import Claim, Step, Unusable, claim
+from jaxnum.diagnose.gradients.integrability import Symmetry, rise, symmetry
+from jaxnum.diagnose.gradients.rules import Comparison
 from jaxnum.diagnose.report import Diagnosis, Finding, Table
 from jaxnum.diagnose.truth import (
     Parameters,
@@ -40,6 +39,7 @@ from jaxnum.diagnose.truth import (
     doubt,
     spread,
 )
+from jaxnum.diagnose.updates import probes
 
 # Right code differs from autodiff by rounding, 1e-12 or so; claims that are differences themselves by 1e-8 or so. The
 # smallest mistake on record, weights updated early at a rate of 0.01, is 1e-4. In single precision rounding is 1e-6.

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from jaxnum.diagnose.follow import LONGEST, count_steps
-from jaxnum.diagnose.response import Response, of_family, steps_needed
-from jaxnum.diagnose.surface import Surface
+from jaxnum.diagnose.step_sizes.follow import LONGEST, count_steps
+from jaxnum.diagnose.step_sizes.response import Response, of_family, steps_needed
+from jaxnum.diagnose.step_sizes.surface import Surface
 from jaxnum.optimize import Momentum, Sgd, optimal_momentum, optimal_rate
 
 FACTOR = 1e-6  # a run has arrived when this part of the loss's excess over its minimum is left

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 
 from jaxnum._checks import check_increasing, check_positive, refuse
-from jaxnum.diagnose import step_function
 from jaxnum.diagnose.report import Diagnosis, Finding, Table
-from jaxnum.diagnose.scheme_rules import RULES, not_unitary, same, show_complex, swapped
-from jaxnum.diagnose.step_matrices import (
+from jaxnum.diagnose.waves import step_function
+from jaxnum.diagnose.waves.scheme_rules import RULES, not_unitary, same, show_complex, swapped
+from jaxnum.diagnose.waves.step_matrices import (
     FORMS,
     Measured,
     dispersion,

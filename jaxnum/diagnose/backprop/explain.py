@@ -13,9 +13,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from jaxnum.diagnose.faults import backprop
-from jaxnum.diagnose.faults.backprop import Mistake, catalogue, compose
-from jaxnum.diagnose.faults.network import Network, Recognized, join, split
+from jaxnum.diagnose.backprop import catalogue as backprop
+from jaxnum.diagnose.backprop.catalogue import Mistake, catalogue, compose
+from jaxnum.diagnose.backprop.network import Network, Recognized, join, split
 
 _MOST_WORK = 1e9  # products that trying pairs of mistakes may cost; deep and wide networks have no end of them
 _TRIES = 64  # points tried at a time for a witness

@@ -18,12 +18,12 @@ from typing import Any
 import numpy as np
 
 from jaxnum._checks import as_array, as_count, refuse
-from jaxnum.diagnose.cures import Bowl, Cure, Features, cures
-from jaxnum.diagnose.follow import LONGEST, Path, follow
 from jaxnum.diagnose.report import Diagnosis, Finding
-from jaxnum.diagnose.response import Rule, understand
-from jaxnum.diagnose.step_rules import RULES, Measured, decisive, notes, tables
-from jaxnum.diagnose.surface import DENSE, Ends, Surface, minimum_near, surface
+from jaxnum.diagnose.step_sizes.cures import Bowl, Cure, Features, cures
+from jaxnum.diagnose.step_sizes.follow import LONGEST, Path, follow
+from jaxnum.diagnose.step_sizes.response import Rule, understand
+from jaxnum.diagnose.step_sizes.rules import RULES, Measured, decisive, notes, tables
+from jaxnum.diagnose.step_sizes.surface import DENSE, Ends, Surface, minimum_near, surface
 from jaxnum.diagnose.truth import caller, double_precision, doubt, parameters, spread
 
 _STEPS = 1000  # steps that are followed when no budget is given

@@ -9,9 +9,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from jaxnum._checks import check_positive, refuse
-from jaxnum.diagnose.claim import Step
-from jaxnum.diagnose.examination import Examination
-from jaxnum.diagnose.faults.network import Network
+from jaxnum.diagnose.backprop.network import Network
+from jaxnum.diagnose.gradients.claim import Step
+from jaxnum.diagnose.gradients.examination import Examination
 from jaxnum.diagnose.report import Diagnosis
 from jaxnum.diagnose.truth import check_points, double_precision, parameters, truth
 

@@ -20,7 +20,7 @@ import numpy as np
 import optax
 
 from jaxnum._checks import refuse
-from jaxnum.diagnose import calling
+from jaxnum.diagnose.updates import calling
 
 NUM_STEPS = 20
 NAMES = ("1, 1, 1, ...", "0.01, 0.01, ...", "1e-6, 1e-6, ...", "+1, -1, +1, ...", "ten ones, then zeros")

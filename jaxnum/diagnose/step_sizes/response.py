@@ -25,8 +25,8 @@ import optax
 
 from jaxnum._checks import check_positive, refuse
 from jaxnum._typing import is_real_number
-from jaxnum.diagnose import probes
-from jaxnum.diagnose.recognize import TOLERANCE, Match, identify
+from jaxnum.diagnose.updates import probes
+from jaxnum.diagnose.updates.recognize import TOLERANCE, Match, identify
 from jaxnum.optimize import Adam, AveragedMomentum, Momentum, Nesterov, Sgd
 from jaxnum.optimize.stability import Family
 

@@ -22,8 +22,8 @@ from typing import Any
 import numpy as np
 
 from jaxnum._checks import as_array, refuse
-from jaxnum.diagnose.faults.lines import MISTAKES, Context, Mistake
-from jaxnum.diagnose.faults.network import Activation, Network, layouts
+from jaxnum.diagnose.backprop.lines import MISTAKES, Context, Mistake
+from jaxnum.diagnose.backprop.network import Activation, Network, layouts
 from jaxnum.diagnose.report import Diagnosis, Finding, Table
 from jaxnum.diagnose.truth import double_precision
 

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxnum.diagnose.faults.network import (
+from jaxnum.diagnose.backprop.network import (
     BINARY,
     SQUARES,
     Recognized,

@@ -20,9 +20,9 @@ from typing import Any
 import numpy as np
 
 from jaxnum._checks import check_positive
-from jaxnum.diagnose import probes
-from jaxnum.diagnose.recognize import TOLERANCE, Match, distance, identify, unseen
 from jaxnum.diagnose.report import Table
+from jaxnum.diagnose.updates import probes
+from jaxnum.diagnose.updates.recognize import TOLERANCE, Match, distance, identify, unseen
 
 _NONE = "none"
 _OUTSIDE = "beside the corrected root: √(v/c₂) + ε"

@@ -1,1 +1,0 @@
-"""Libraries of known mistakes, as data and small functions."""

@@ -1,0 +1,1 @@
+"""Somebody's gradient, or training step, held against the true one."""

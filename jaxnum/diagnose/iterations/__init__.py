@@ -1,0 +1,1 @@
+"""Loops that feed their result back: why they blow up, what is missing, what smoothing does to them."""

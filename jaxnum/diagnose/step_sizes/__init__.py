@@ -1,0 +1,1 @@
+"""How long a step may be, what limits it, and what would be better."""

@@ -1,0 +1,1 @@
+"""A hand-made Schrödinger step, and the arrays of a finished run."""
