@@ -7,7 +7,7 @@ import pytest
 from numpy.testing import assert_allclose
 
 from jaxnum import diagnose
-from jaxnum.diagnose.waves.step_matrices import dispersion
+from jaxnum.diagnose.waves.step_matrices import dispersion, from_dense
 from jaxnum.schrodinger import Grid, Periodic, cayley_matrices
 from jaxnum.schrodinger.cayley import pade_roots
 
@@ -143,7 +143,7 @@ RIGHT = {
     "numerov ring": lambda: numerov(cyclic=True),
     "finite elements": elements,
     "ring": ring,
-    "ring, bands": lambda: tuple(diagnose.step_matrices.from_dense(m)[0] for m in ring()),
+    "ring, bands": lambda: tuple(from_dense(m)[0] for m in ring()),
     "zero slope half a point outside": slope_walls,
     "zero slope on the point": mirror_walls,
     "held at zero": held_walls,

@@ -12,7 +12,9 @@ import numpy as np
 
 from jaxnum._checks import check_increasing, check_positive, refuse
 from jaxnum.diagnose.report import Diagnosis, Finding, Table
+from jaxnum.diagnose.reproduce import with_lines
 from jaxnum.diagnose.waves import step_function
+from jaxnum.diagnose.waves.reproduce import Given, of_matrices, of_scheme
 from jaxnum.diagnose.waves.scheme_rules import RULES, not_unitary, same, show_complex, swapped
 from jaxnum.diagnose.waves.step_matrices import (
     FORMS,
@@ -71,6 +73,12 @@ def scheme(
     dt, mass, hbar = float(dt), float(mass), float(hbar)
     if callable(left):
         return _of_function(left, right, dx, dt, potential, mass, hbar)
+    found = _of_matrices(left, right, dx, dt, potential, mass, hbar)
+    size = np.shape(left)[1]
+    return with_lines(found, of_scheme(Given(left, right, dx, dt, mass, hbar, size)))
+
+
+def _of_matrices(left, right, dx, dt, potential, mass, hbar) -> Diagnosis:
     a, outside, real_left = _bands("left", left)
     b, outside_right, real_right = _bands("right", right)
     n = a.shape[1]
@@ -93,11 +101,13 @@ def scheme(
     findings, (a, b) = _padding((a, b), (np.shape(left), np.shape(right)))
     if findings:
         return Diagnosis(subject, tuple(findings))
-    return _examined(subject, a, b, float(spacings.mean()), dt / hbar, hbar**2 / (2 * mass), potential)
+    given = Given(left, right, dx, dt, mass, hbar, n)
+    return _examined(subject, a, b, float(spacings.mean()), given, potential)
 
 
-def _examined(subject, a, b, dx, step, half, potential, *notes) -> Diagnosis:
-    """Apply every rule; `half` is ħ²/2m and `step` dt/ħ."""
+def _examined(subject, a, b, dx, given, potential, *notes) -> Diagnosis:
+    """Apply every rule."""
+    half, step = given.hbar**2 / (2 * given.mass), given.dt / given.hbar
     n, kinetic = a.shape[1], half / dx**2
     findings: list[Finding] = []
     measured = measure(a, b, kinetic, step, potential)
@@ -117,7 +127,9 @@ def _examined(subject, a, b, dx, step, half, potential, *notes) -> Diagnosis:
     if not findings:
         findings += not_unitary(measured, defect)
     notes = (*notes, *_notes(measured, defect, findings))
-    return Diagnosis(subject, tuple(findings), notes, _tables(measured, dx))
+    exchanged = any(f.code == "swapped" for f in findings)
+    found = Diagnosis(subject, tuple(findings), notes, _tables(measured, dx))
+    return with_lines(found, of_matrices(given, measured, exchanged, order is not None))
 
 
 def _of_function(step, right, dx, dt, potential, mass, hbar) -> Diagnosis:
@@ -133,17 +145,20 @@ def _of_function(step, right, dx, dt, potential, mass, hbar) -> Diagnosis:
         refuse("dx", "be uniform with a step function", f"runs from {spacings.min():g} to {spacings.max():g}")
     subject, half, h = f"a step function on {n} points", hbar**2 / (2 * mass), float(spacings.mean())
     u, finding = step_function.probe(step, n)
+    given = Given(step, None, dx, dt, mass, hbar, n)
     if finding is not None:
-        return Diagnosis(subject, (finding,))
+        return with_lines(Diagnosis(subject, (finding,)), of_scheme(given))
     matrices = step_function.as_matrices(u, dt / hbar)
     if matrices is not None:
         note = "The step is a Crank-Nicolson step; its matrices were taken from it and read row by row."
-        found = _examined(subject, *matrices, h, dt / hbar, half, v, note)
+        found = _examined(subject, *matrices, h, given, v, note)
         # Two different sides can make one odd tridiagonal G; then the whole says more than the rows.
         if len(found.findings) < 2:
             return found
     findings, notes = step_function.judge(step_function.weigh(u, half / h**2, dt / hbar, v))
-    return Diagnosis(subject, tuple(findings), tuple(notes)) if findings or matrices is None else found
+    if not findings and matrices is not None:
+        return found
+    return with_lines(Diagnosis(subject, tuple(findings), tuple(notes)), of_scheme(given))
 
 
 def _pade_order(m: Measured) -> int | None:

@@ -15,6 +15,7 @@ import numpy as np
 
 from jaxnum._checks import check_finite, check_increasing, check_positive, refuse
 from jaxnum.diagnose.report import Diagnosis, Finding, Table
+from jaxnum.diagnose.reproduce import with_lines
 from jaxnum.diagnose.waves.finished_run import (
     EDGE,
     Flow,
@@ -29,6 +30,7 @@ from jaxnum.diagnose.waves.finished_run import (
     quadrature_error,
     spectrum,
 )
+from jaxnum.diagnose.waves.reproduce import of_run
 from jaxnum.schrodinger import exact
 
 _ENERGY = 0.05  # change of the energy, relative to the kinetic energy, that is worth a finding
@@ -99,6 +101,11 @@ def wavefunction(
     v = np.zeros(len(x)) if potential is None else _numbers("potential", potential, (len(x),))
     if not np.isfinite(v).all():
         refuse("potential", "be finite", f"holds {v[~np.isfinite(v)][0]}")
+    found = _examined(psi, x, t, v, mass, hbar, dt, nonlinearity, periodic)
+    return with_lines(found, of_run(potential, float(mass), float(hbar), dt, float(nonlinearity)))
+
+
+def _examined(psi, x, t, v, mass, hbar, dt, nonlinearity, periodic) -> Diagnosis:
     subject = f"a run of {len(t)} saved times on {len(x)} points"
     finite = np.isfinite(psi).all(axis=1)
     if not finite.all():
@@ -192,11 +199,16 @@ def resolution(
         return [], notes
     seen = (np.abs(psi) ** 2).max(axis=0) > 1e-6 * (np.abs(psi) ** 2).max()
     kinetic = hbar**2 * s.fastest**2 / (2 * mass)
-    phase = dt / hbar * max(kinetic, kinetic + float(v.real[seen].max()), -float(v.real[seen].min()))
+    # What turns fastest: the shortest waves, where V lifts them, or the bottom of a deep well.
+    lifts = ((True, 0.0), (True, float(v.real[seen].max())), (False, -float(v.real[seen].min())))
+    waves, lifted = max(lifts, key=lambda part: part[0] * kinetic + part[1])
+    phase = dt / hbar * (waves * kinetic + lifted)
     if phase > 1:
         message = f"The fastest phase turns by {phase:.3g} rad in one step of {dt:.4g}; a step must resolve it."
         cure = f"Take steps of {dt / phase * 0.3:.2g} or less, or a higher order in time."
-        return [Finding("time-step", message, {"phase": phase, "dt": dt}, cure)], notes
+        return [
+            Finding("time-step", message, {"phase": phase, "dt": dt, "waves": waves, "lifted": lifted}, cure)
+        ], notes
     notes.append(
         f"The fastest phase turns by {phase:.2g} rad in one step; Crank-Nicolson errs by {phase**3 / 12:.1g} rad of it."
     )
@@ -259,7 +271,7 @@ def norm(m: Moments, t: np.ndarray, absorbing: bool) -> tuple[list[Finding], lis
             f"At t = {t[worst]:.4g} the probability is {off[worst]:+.3g} away from what the imaginary potential leaves."
         )
         cure = "The right matrix is 1 - i dt H/2ħ with the complex H, not the conjugate of the left one."
-        return [Finding("norm", message, {"t": t[worst], "off by": off[worst]}, cure)], []
+        return [Finding("norm", message, {"t": t[worst], "row": worst, "off by": off[worst]}, cure)], []
     drift = m.norm / m.norm[0] - 1
     worst = int(np.argmax(np.abs(drift)))
     if abs(drift[worst]) <= _NORM:
@@ -274,7 +286,7 @@ def norm(m: Moments, t: np.ndarray, absorbing: bool) -> tuple[list[Finding], lis
         if near
         else "Compare the two matrices of the step: the right one must be the conjugate of the left one."
     )
-    return [Finding("norm", message, {"drift": drift[worst], "t": t[worst], "rate": steady}, cure)], []
+    return [Finding("norm", message, {"drift": drift[worst], "t": t[worst], "row": worst, "rate": steady}, cure)], []
 
 
 def ehrenfest(m: Moments, t: np.ndarray, mass: float) -> tuple[list[Finding], list[str]]:
@@ -295,14 +307,14 @@ def ehrenfest(m: Moments, t: np.ndarray, mass: float) -> tuple[list[Finding], li
         if what == "position" and np.max(lag * free) <= _WIDTH:
             slow = 1 - float(np.sum(np.abs(m.velocity[free])) * mass / np.sum(np.abs(m.momentum[free])))
             message = f"The packet moves {slow:.1%} too slowly, as waves do on second differences too coarse for them."
-            evidence = {"t": t[worst], "position off by": by[worst], "too slow by": slow}
+            evidence = {"t": t[worst], "row": worst, "position off by": by[worst], "too slow by": slow}
             return [Finding("coarse-grid", message, evidence, "Refine the grid, or use fourth order in space.")], []
         message = (
             f"Ehrenfest's theorem fails: at t = {t[worst]:.4g} the mean {what} is {by[worst]:+.3g} away from where "
             f"{'the momentum carries it' if what == 'position' else 'the force takes it'}."
         )
         cure = "Look at the sign of i, at ħ and m in the kinetic term, and at the sign of V."
-        return [Finding("ehrenfest", message, {"t": t[worst], f"{what} off by": by[worst]}, cure)], []
+        return [Finding("ehrenfest", message, {"t": t[worst], "row": worst, f"{what} off by": by[worst]}, cure)], []
     if coarse:
         notes.append("The saved times are too far apart to hold the motion against Ehrenfest's theorem.")
     else:
@@ -327,7 +339,7 @@ def spreading(m: Moments, t: np.ndarray, mass: float) -> tuple[list[Finding], li
         f"{m.width[worst] * (1 + off[worst]):.4g}."
     )
     cure = "Look at the factor ħ/2m dx² of the kinetic term, and at the step: is it dt or dt/2?"
-    return [Finding("spreading", message, {"t": t[worst], "relative error": -off[worst]}, cure)], []
+    return [Finding("spreading", message, {"t": t[worst], "row": worst, "relative error": -off[worst]}, cure)], []
 
 
 def energy(m: Moments, t: np.ndarray) -> tuple[list[Finding], list[str]]:
@@ -342,7 +354,7 @@ def energy(m: Moments, t: np.ndarray) -> tuple[list[Finding], list[str]]:
         "does not depend on time."
     )
     cure = "Refine grid and step; or, if the potential does move, leave the laws that need a constant one aside."
-    return [Finding("energy", message, {"t": t[worst], "relative": off[worst]}, cure)], []
+    return [Finding("energy", message, {"t": t[worst], "row": worst, "relative": off[worst]}, cure)], []
 
 
 def against_exact(psi, x, t, m, frequency, mass, hbar) -> tuple[list[Finding], list[str], tuple[Table, ...]]:
@@ -375,7 +387,14 @@ def against_exact(psi, x, t, m, frequency, mass, hbar) -> tuple[list[Finding], l
         notes.append(
             "|ψ|² has a single peak at all times. Zeros and dips of Re ψ are those of cos(phase), and the phase turns."
         )
-    evidence = {"t": t[last], "distance": distance[last], "width": m.width[last], "exact": exact_moments.width[last]}
+    evidence = {
+        "t": t[last],
+        "row": last,
+        "frequency": frequency,
+        "distance": distance[last],
+        "width": m.width[last],
+        "exact": exact_moments.width[last],
+    }
     if abs(widths[last]) > _WIDTH:
         ratio = _clock(t, m, start, frequency, mass, hbar, last)
         hint = "" if ratio is None else f" It spreads as if time ran {ratio:.3g} times as fast."

@@ -1,0 +1,40 @@
+"""Run the lines of a finding and hold what they print against its evidence."""
+
+import contextlib
+import io
+import re
+
+import numpy as np
+
+# What is random cannot be printed twice.
+RANDOM = ("not-repeatable",)
+
+
+def printed(finding, names):
+    """Return what the lines of a finding print in a namespace with what the user gave."""
+    assert finding.reproduce, f"[{finding.code}] has no lines"
+    assert "\n" in finding.reproduce, finding.reproduce
+    assert finding.reproduce.count("\n") < 6, finding.reproduce
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out):
+        exec(compile(finding.reproduce, "<lines>", "exec"), dict(names))
+    return out.getvalue().strip()
+
+
+def check(found, *, rtol=1e-6, atol=1e-9, **names):
+    """Assert that every finding of a diagnosis is reproduced by its own lines."""
+    assert found.findings
+    for finding in found.findings:
+        keys = finding.reproduce.rsplit("#", 1)[-1].strip().split(", ")
+        text = printed(finding, names)
+        if finding.code in RANDOM:
+            assert text
+            continue
+        values = [finding.evidence[key] for key in keys]
+        if isinstance(values[0], str | bool):
+            assert text == " ".join(map(str, values)), (finding.reproduce, text, values)
+            continue
+        told = [complex(v) for v in re.sub(r"[\[\](),]|np\.\w+", " ", text).split()]
+        wanted = np.concatenate([np.ravel(np.asarray(v, complex)) for v in values])
+        assert len(told) == len(wanted), (finding.reproduce, text, values)
+        np.testing.assert_allclose(told, wanted, rtol=rtol, atol=atol, err_msg=f"[{finding.code}]\n{finding.reproduce}")
