@@ -24,6 +24,8 @@ def printed(finding, names):
 def check(found, *, rtol=1e-6, atol=1e-9, **names):
     """Assert that every finding of a diagnosis is reproduced by its own lines."""
     assert found.findings
+    # A function is known by its own name, where it has one.
+    names = {getattr(v, "__name__", k): v for k, v in names.items() if callable(v)} | names
     for finding in found.findings:
         keys = finding.reproduce.rsplit("#", 1)[-1].strip().split(", ")
         text = printed(finding, names)

@@ -5,7 +5,7 @@ import scipy.linalg
 from numpy.testing import assert_allclose
 
 from jaxnum import diagnose
-from jaxnum.diagnose.iterations.boundary_conditions import _exponents
+from jaxnum.diagnose.iterations.boundary_conditions import exponents_of
 from jaxnum.jupiter import JUPITER, Dipole, SmoothRamp, coupled_slopes, exact
 from jaxnum.jupiter.system import in_one_dtype
 
@@ -61,7 +61,7 @@ def test_what_cannot_be_computed_is_not_called_right():
 
 def test_growth_is_the_same_every_time_and_known_where_it_is_constant():
     matrix = np.array([[0.0, 1.0, 0.0], [4.0, 0.0, 0.0], [0.0, 0.0, -0.5]])
-    answers = {tuple(_exponents(np.stack([matrix] * 31), np.diff(X))) for _ in range(3)}
+    answers = {tuple(exponents_of(np.stack([matrix] * 31), np.diff(X))) for _ in range(3)}
     assert len(answers) == 1
     # The propagator of a constant matrix is its exponential.
     expected = np.log(np.linalg.svd(scipy.linalg.expm(3.0 * matrix))[1])

@@ -17,7 +17,9 @@ import jax
 import numpy as np
 
 from jaxnum._checks import as_array, as_count, check_increasing, refuse
+from jaxnum.diagnose.iterations.reproduce import of_boundary_conditions
 from jaxnum.diagnose.report import Diagnosis, Finding
+from jaxnum.diagnose.reproduce import with_lines
 
 _HOPELESS = 36.0  # ln 1/eps in double precision: beyond it rounding alone reaches order one
 
@@ -61,6 +63,11 @@ def boundary_conditions(
         refuse("y", f"have shape ({x.shape[0]}, k)", f"has shape {y.shape}")
     inner, outer = as_count("inner", inner, at_least=0), as_count("outer", outer, at_least=0)
     fn = vector_field if _takes_args(vector_field) else lambda x, y, _: vector_field(x, y)
+    found = _examined(fn, x, y, args, inner, outer)
+    return with_lines(found, of_boundary_conditions(vector_field, _takes_args(vector_field)))
+
+
+def _examined(fn, x, y, args, inner, outer) -> Diagnosis:
     matrices = np.asarray(jax.jit(jax.vmap(jax.jacfwd(lambda y, x: fn(x, y, args))))(y, x))
     if not np.isfinite(matrices).all():
         at = int(np.argwhere(~np.isfinite(matrices))[0, 0])
@@ -71,7 +78,7 @@ def boundary_conditions(
             "Look for a division by zero there.",
         )
         return Diagnosis("a boundary-value problem", (finding,))
-    exponents = _exponents(matrices, np.diff(np.asarray(x)))
+    exponents = exponents_of(matrices, np.diff(np.asarray(x)))
     if not np.isfinite(exponents).all():
         # A NaN compares false with everything, so without this it would read as "nothing is wrong".
         finding = Finding(
@@ -118,7 +125,7 @@ def boundary_conditions(
     return Diagnosis("a boundary-value problem", tuple(findings), notes)
 
 
-def _exponents(matrices: np.ndarray, steps: np.ndarray) -> np.ndarray:
+def exponents_of(matrices: np.ndarray, steps: np.ndarray) -> np.ndarray:
     """Return the logarithms of the singular values of the propagator between the ends, largest first."""
     matrices = matrices.astype(np.float64)
     middles = (matrices[1:] + matrices[:-1]) / 2

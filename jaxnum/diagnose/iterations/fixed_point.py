@@ -10,12 +10,14 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from jaxnum._checks import as_array, as_count, check_positive, refuse
+from jaxnum.diagnose.iterations.reproduce import of_fixed_point
 from jaxnum.diagnose.report import Diagnosis, Finding, Table
+from jaxnum.diagnose.reproduce import with_lines
 from jaxnum.numerics import fixed_point as numerics
 
 _MARGIN = 1e-6  # a multiplier this close to 1 in magnitude is neutral: it neither grows nor decays visibly
@@ -112,6 +114,11 @@ def fixed_point(
         as_count("num_vectors", num_vectors, at_least=4),
         as_count("num_passes", num_passes, at_least=3),
     )
+    found = _examined(update, x, spacing, relaxation, refine, unsmoothed, num_vectors, num_passes)
+    return with_lines(found, of_fixed_point(update, x, relaxation, num_vectors, num_passes, refine, unsmoothed))
+
+
+def _examined(update, x, spacing, relaxation, refine, unsmoothed, num_vectors, num_passes) -> Diagnosis:
     relaxed = f", relaxed by {relaxation:g}" if relaxation != 1 else ""
     subject = f"an iteration on {x.size} number{'s' * (x.size > 1)}{relaxed}"
     fn, first = _flat("update", update, x)
@@ -170,35 +177,84 @@ def _flat(name: str, update: Callable, x: np.ndarray) -> tuple[Callable, np.ndar
     return _Flat(update, x.shape, not hasattr(first, "reshape")), np.asarray(first, x.dtype).ravel()
 
 
-def _measure(fn, slopes, x, spacing, relaxation, refine, unsmoothed, num_vectors, num_passes):
-    flat = x.ravel()
-    run = numerics.iterate(fn, flat, relaxation, num_passes)
+class Look(NamedTuple):
+    """The loop, linearized where it tells most: at its fixed point if one is found, else at the given `x`."""
+
+    at: np.ndarray
+    where: str
+    run: numerics.Run
+    newton_steps: int | None
+    spectrum: numerics.Spectrum
+    multiplier: complex
+    vector: np.ndarray
+
+    @property
+    def growth(self) -> float:
+        """By how much the worst mode grows in a pass."""
+        return abs(self.multiplier)
+
+
+def linearized(
+    update: Callable,
+    x: Any,
+    *,
+    relaxation: float = 1.0,
+    num_passes: int = 40,
+    num_vectors: int = 24,
+    slopes: Any = None,
+) -> Look:
+    """Run the loop, find where to linearize it, and return the eigenvalues of a pass there.
+
+    Args:
+        update: Map of flat arrays.
+        x: Where to look, flat.
+        relaxation: a, how much of the update is taken over in a pass.
+        num_passes: Passes of the loop that are run.
+        num_vectors: Size of the Krylov space for large `x`.
+        slopes: Derivative of the update where it is known already.
+    """
+    flat = np.asarray(x)
+    slopes = numerics.linearize(update, flat) if slopes is None else slopes
+    run = numerics.iterate(update, flat, relaxation, num_passes)
     settling = run.ending == "converged" or (run.ending == "unfinished" and run.changes[-1] < run.changes[0])
     at, where = (run.last, "at the last iterate") if settling else (flat, "at the given `x`")
     steps = None
-    if not settling and x.size <= numerics.DENSE:
+    if not settling and flat.size <= numerics.DENSE:
         # The loop says nothing about where its fixed point is; Newton often finds it, and shows that it can be found.
-        found, steps = numerics.newton(fn, slopes.along, run.middle if run.ending == "cycle" else flat)
+        found, steps = numerics.newton(update, slopes.along, run.middle if run.ending == "cycle" else flat)
         if steps is not None:
             at, where = found, "at the fixed point, found by Newton"
-    product = partial(slopes.along, at)
-    spectrum = numerics.spectrum(product, at, num_vectors=num_vectors)
+    spectrum = numerics.spectrum(partial(slopes.along, at), at, num_vectors=num_vectors)
     multipliers = 1 - relaxation + relaxation * spectrum.values
     worst = int(np.argmax(np.abs(multipliers)))
-    growth = float(np.abs(multipliers[worst]))
-    vector = spectrum.vectors[:, worst]
+    return Look(at, where, run, steps, spectrum, complex(multipliers[worst]), spectrum.vectors[:, worst])
+
+
+def growth_at(update: Callable, at: Any, *, relaxation: float = 1.0, num_vectors: int = 24) -> float:
+    """Return by how much the worst mode grows in a pass that is linearized at a point; flat arrays."""
+    at = np.asarray(at)
+    product = partial(numerics.linearize(update, at).along, at)
+    values = numerics.spectrum(product, at, num_vectors=num_vectors).values
+    return float(np.max(np.abs(1 - relaxation + relaxation * values)))
+
+
+def _measure(fn, slopes, x, spacing, relaxation, refine, unsmoothed, num_vectors, num_passes):
+    look = linearized(
+        fn, x.ravel(), relaxation=relaxation, num_passes=num_passes, num_vectors=num_vectors, slopes=slopes
+    )
+    flat, run, at, steps = x.ravel(), look.run, look.at, look.newton_steps
+    spectrum, growth, vector = look.spectrum, look.growth, look.vector
+    product = partial(slopes.along, at)
     confirmed = growth if spectrum.exact else _grown(product, relaxation, vector)
     raw = None
     if unsmoothed is not None:
         other, _ = _flat("unsmoothed", unsmoothed, x)
-        along = numerics.linearize(other, flat).along
-        values = numerics.spectrum(partial(along, at), at, num_vectors=num_vectors).values
-        raw = float(np.max(np.abs(1 - relaxation + relaxation * values)))
+        raw = growth_at(other, at, relaxation=relaxation, num_vectors=num_vectors)
     transient, other = 1.0, None
     if run.ending in ("nonfinite", "growing") and growth <= 1 + _MARGIN:
-        transient = _transient(product, relaxation, np.asarray(fn(flat)) - flat, run.passes)
+        transient = passing_growth(product, relaxation, np.asarray(fn(flat)) - flat, run.passes)
     if growth > 1 + _MARGIN and (steps is not None or run.ending == "converged") and x.size <= numerics.DENSE:
-        other = _elsewhere(fn, at, vector.real, relaxation, num_passes)
+        other = elsewhere(fn, at, vector.real, relaxation, num_passes)
     return _Measured(
         n=x.size,
         relaxation=float(relaxation),
@@ -206,11 +262,11 @@ def _measure(fn, slopes, x, spacing, relaxation, refine, unsmoothed, num_vectors
         spectrum=spectrum,
         growth=growth,
         confirmed=confirmed,
-        multiplier=complex(multipliers[worst]),
+        multiplier=look.multiplier,
         mode=numerics.describe_mode(vector) if x.ndim == 1 and x.size >= 16 else None,
         largest_relaxation=numerics.largest_relaxation(spectrum),
         run=run,
-        where=where,
+        where=look.where,
         newton_steps=steps,
         scaling=None if refine is None else _scaling(refine, x.size, num_vectors, float(np.abs(spectrum.values[0]))),
         unsmoothed=raw,
@@ -233,7 +289,7 @@ def _grown(product, relaxation, vector):
     return float(np.exp(np.mean(np.log(rates[2:]))))
 
 
-def _transient(product, relaxation, v, num_passes):
+def passing_growth(product, relaxation, v, num_passes):
     """Return by how much the linearized loop amplifies a disturbance on the way, whatever becomes of it in the end."""
     start = largest = float(np.linalg.norm(v))
     for _ in range(num_passes):
@@ -242,7 +298,7 @@ def _transient(product, relaxation, v, num_passes):
     return largest / start if start > 0 else 1.0
 
 
-def _elsewhere(fn, at, direction, relaxation, num_passes):
+def elsewhere(fn, at, direction, relaxation, num_passes):
     """Return how far away the fixed point is to which the loop goes from beside an unstable one; None if to none."""
     size = float(np.max(np.abs(at))) or 1.0
     for sign in (1.0, -1.0):
@@ -265,8 +321,7 @@ def _scaling(refine, n, num_vectors, radius):
         update, x = refine(size)
         x = np.asarray(as_array("refine(n)[1]", x, ndim=1))
         fn, _ = _flat("refine(n)[0]", update, x)
-        along = numerics.linearize(fn, x).along
-        radii.append(float(np.abs(numerics.spectrum(partial(along, x), x, num_vectors=num_vectors).values[0])))
+        radii.append(growth_at(fn, x, num_vectors=num_vectors))
     return sizes, tuple(radii)
 
 

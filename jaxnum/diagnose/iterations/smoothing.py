@@ -19,8 +19,10 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from jaxnum._checks import check_increasing, check_positive, refuse
+from jaxnum.diagnose.iterations.reproduce import of_smoothing
 from jaxnum.diagnose.iterations.smoothing_loop import checked_loop, examine, zero_padding
 from jaxnum.diagnose.report import Diagnosis, Finding, Table
+from jaxnum.diagnose.reproduce import with_lines
 
 _EXACT = 1e-4  # relative; single precision and kernels cut at four standard deviations stay below
 _SHIFT = 0.02  # samples
@@ -88,22 +90,31 @@ def smoothing(
         check_positive("feature_width", feature_width)
     loop = checked_loop(update, at, relaxation, refine, half, len(x))
     subject = f"a smoothing filter on {len(x)} samples"
+    found = _asked(filter, x, dtype, loop, feature_width, subject)
+    return with_lines(found, of_smoothing(filter, loop, len(x), feature_width))
+
+
+def _asked(filter, x, dtype, loop, feature_width, subject) -> Diagnosis:
     one = np.ones(len(x), dtype)
     try:
         touched = one.copy()
         first = np.asarray(filter(touched))
     except Exception as error:  # whatever the user's code raises is what there is to say
         text = (str(error).splitlines() or [""])[0]
-        found = Finding("fails", f"On a constant it raises {type(error).__name__}: {text}", {}, "Mend that first.")
+        found = Finding(
+            "fails",
+            f"On a constant it raises {type(error).__name__}: {text}",
+            {"error": type(error).__name__},
+            "Mend that first.",
+        )
         return Diagnosis(subject, (found,))
     bad = _unusable(first, len(x))
     if bad:
         return Diagnosis(subject, (bad,))
     findings = []
     if not np.array_equal(touched, one):
-        findings.append(
-            Finding("changes-input", "It writes into the array it is given.", {}, "Work on a copy: y = y.copy().")
-        )
+        message, evidence = "It writes into the array it is given.", {"change": float(np.max(np.abs(touched - one)))}
+        findings.append(Finding("changes-input", message, evidence, "Work on a copy: y = y.copy()."))
 
     def run(y):
         return np.real(np.asarray(filter(y.astype(dtype)))).astype(float)
