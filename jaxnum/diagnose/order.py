@@ -16,6 +16,7 @@ import numpy as np
 from jaxnum._checks import as_count, check_positive, refuse
 from jaxnum._solution import Solution
 from jaxnum.diagnose.report import Diagnosis, Finding, Table
+from jaxnum.diagnose.reproduce import block, called, with_lines
 
 TOLERANCE = 0.1  # of an order: what the next term of the error contributes at sizes of some tens
 
@@ -66,6 +67,11 @@ def order(solve: Callable, truth: Any, sizes: Sequence[int], *, expected: float)
         refuse("sizes", "hold at least three increasing sizes", f"is {sizes}")
     if not callable(truth) and np.asarray(truth).dtype.kind not in "biufc":
         refuse("truth", "be a number, an array or a function", f"is {truth!r}")
+    found = _examined(solve, truth, sizes, float(expected))
+    return with_lines(found, _lines(solve, truth))
+
+
+def _examined(solve, truth, sizes, expected) -> Diagnosis:
     subject = f"convergence from {sizes[0]} to {sizes[-1]}, expected of order {expected:g}"
     measured = []
     for n in sizes:
@@ -74,16 +80,60 @@ def order(solve: Callable, truth: Any, sizes: Sequence[int], *, expected: float)
         except Exception as error:  # whatever the user's code raises is what there is to say
             text = (str(error).splitlines() or [""])[0]
             message = f"At size {n} it raises {type(error).__name__}: {text}"
-            return Diagnosis(subject, (Finding("fails", message, {"size": n}, "Mend that first."),))
+            return Diagnosis(
+                subject, (Finding("fails", message, {"size": n, "error": type(error).__name__}, "Mend that first."),)
+            )
         if result.shape != exact.shape and exact.ndim:
             message = f"At size {n} the result has shape {result.shape}, the truth {exact.shape}."
             cure = "Give the truth as a function of the size, on the points of the result."
-            return Diagnosis(subject, (Finding("wrong-shape", message, {"size": n}, cure),))
+            return Diagnosis(
+                subject,
+                (Finding("wrong-shape", message, {"size": n, "given": result.shape, "needed": exact.shape}, cure),),
+            )
         if not np.isfinite(result).all():
             message = f"At size {n} the result holds {result[~np.isfinite(result)].flat[0]}."
-            return Diagnosis(subject, (Finding("nonfinite", message, {"size": n}, "Look for an unstable step."),))
+            return Diagnosis(
+                subject, (Finding("nonfinite", message, {"size": n, "finite": False}, "Look for an unstable step."),)
+            )
         measured.append(_measure(n, result, exact))
-    return _judge(subject, measured, float(expected))
+    return _judge(subject, measured, expected)
+
+
+def _lines(solve: Callable, truth: Any) -> Callable[[Finding], tuple[str, dict]]:
+    """Return what writes the lines that compute a finding's number again."""
+    name, exact = called(solve, "solve"), called(truth, "truth") if callable(truth) else "np.asarray(truth)"
+
+    def write(finding: Finding) -> tuple[str, dict[str, Any]]:
+        e, code = finding.evidence, finding.code
+        if code == "fails":
+            call = (
+                f"    {name}({e['size']})" if not callable(truth) else f"    {name}({e['size']}), {exact}({e['size']})"
+            )
+            last = "    print(type(error).__name__)  # error"
+            return block("import numpy as np", "try:", call, "except Exception as error:", last), {}
+        result = solve(e["size"] if "size" in e else e["sizes"][0])
+        value, where = ".value" if isinstance(result, Solution) else "", "n"
+        result = result.value if value else result
+        if isinstance(result, tuple) and len(result) == 2:
+            value, where = value + "[1]", f"{name}(n){value}[0]"
+        exact_at = f"{exact}({where})" if callable(truth) else exact
+        if code == "wrong-shape":
+            shapes = f"np.shape({name}(n){value}), np.shape({exact_at})"
+            return block("import numpy as np", f"n = {e['size']}", f"print({shapes})  # given, needed"), {}
+        if code == "nonfinite":
+            last = f"print(np.isfinite({name}(n){value}).all())  # finite"
+            return block("import numpy as np", f"n = {e['size']}", last), {}
+        error = f"error = lambda n: np.abs(np.asarray({name}(n){value}) - {exact_at}).max()"
+        if code in ("wrong-limit", "saturated"):
+            n = e["sizes"][e["last"] if code == "wrong-limit" else int(np.argmin(e["errors"]))]
+            told = {"smallest": float(np.min(e["errors"]))} if code == "saturated" else {}
+            key = "limit" if code == "wrong-limit" else "smallest"
+            return block("import numpy as np", error, f"print(error({n}))  # {key}"), told
+        a, b = e["sizes"][e["last"] - 1], e["sizes"][e["last"]]
+        last = f"print(np.log(error({a}) / error({b})) / np.log({b} / {a}))  # order"
+        return block("import numpy as np", error, last), {"order": float(e["orders"][e["last"] - 1])}
+
+    return write
 
 
 def observed(sizes: Sequence[float], errors: Sequence[float]) -> np.ndarray:
@@ -145,6 +195,7 @@ def _judge(subject: str, measured: list[Errors], expected: float) -> Diagnosis:
             f"Rounding hides the order: the error stops falling at {errors.min():.2g}, from size {sizes[clean]} on."
         )
         return verdict(Finding("saturated", message, evidence, "Use smaller sizes, or double precision."))
+    evidence |= {"last": clean - 1}
     orders, interior = orders[: clean - 1], interior[: clean - 1]
     found = float(orders[-1])
     if abs(found - expected) <= TOLERANCE:

@@ -8,6 +8,7 @@ Reference:
     LeCun, Bottou, Orr & Müller (1998), Efficient BackProp, https://doi.org/10.1007/3-540-49430-8_2
 """
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -22,6 +23,7 @@ from jaxnum._checks import as_array, as_count, check_positive, refuse
 from jaxnum._solution import History, Solution
 from jaxnum._status import Status
 from jaxnum.diagnose.report import Diagnosis, Finding, Table
+from jaxnum.diagnose.reproduce import block, called, with_lines
 from jaxnum.networks import Perceptron, mean_squared_error, unit_slopes
 from jaxnum.networks.units import SATURATED as _SATURATED
 from jaxnum.numerics.krylov import lanczos_ends
@@ -78,6 +80,14 @@ def training(
     """
     if target is not None:
         check_positive("target", target)
+    if budget is not None:
+        budget = as_count("budget", budget)
+    found, member = _examined(solution, x, y, loss, target, budget)
+    return with_lines(found, _lines(solution, loss, member))
+
+
+def _examined(solution, x, y, loss, target, budget) -> tuple[Diagnosis, int | None]:
+    """Return what is wrong, and which of many networks it is about."""
     step, losses = _losses(solution)
     value = solution.value if isinstance(solution, Solution) else None
     if (x is None) != (y is None):
@@ -105,12 +115,10 @@ def training(
             {"step": first, "last_finite_loss": float(losses[finite][-1]) if finite.any() else float("nan")},
             "Take a smaller step; with the logistic function at the end, a loss of sums instead of probabilities.",
         )
-        return Diagnosis("the training", (found,), tuple(notes), tables)
+        return Diagnosis("the training", (found,), tuple(notes), tables), worst
     if losses[-1] <= content:
         notes.append(f"The loss ended at {losses[-1]:.3g}, and {content:.3g} was asked for.")
-        return Diagnosis("the training", (), tuple(notes), tables)
-    if budget is not None:
-        budget = as_count("budget", budget)
+        return Diagnosis("the training", (), tuple(notes), tables), worst
     findings = _of_the_stop(solution, step, losses, budget, worst if losses_of_many else None)
     stopped = bool(findings)
     findings += _of_the_curve(step, losses, content)
@@ -128,7 +136,82 @@ def training(
     if not findings:
         message = f"The loss rests at {losses[-1]:.3g}, above {content:.3g}, and the losses alone do not say why."
         findings = [Finding("stuck", message, {"loss": losses[-1]}, "Give the solution together with `x` and `y`.")]
-    return Diagnosis("the training", tuple(findings), tuple(notes), tables)
+    return Diagnosis("the training", tuple(findings), tuple(notes), tables), worst
+
+
+def _lines(solution: Any, loss: Any, member: int | None) -> Callable[[Finding], tuple[str, dict]]:
+    """Return what writes the lines that compute a finding's number again."""
+    source = "solution"
+    if isinstance(solution, Solution):
+        source = "solution.history"
+    source += '["value"]' if isinstance(solution, Solution | History) else ""
+    losses = f"losses = np.asarray({source}){'' if member is None else f'[{member}]'}"
+    start, values = "import jax, numpy as np", "solution.value"
+    if member is not None:
+        values = f"jax.tree.map(lambda a: a[{member}] if hasattr(a, 'ndim') else a, solution.value)"
+    units = f"layers = unit_slopes({values}, jax.numpy.asarray(x, solution.value.weights[0].dtype))"
+
+    def write(finding: Finding) -> tuple[str, dict[str, Any]]:
+        code, e = finding.code, finding.evidence
+        if code == "nonfinite":
+            return block(start, losses, "print(np.argmin(np.isfinite(losses)))  # row"), {
+                "row": int(np.argmin(np.isfinite(_row(solution, member))))
+            }
+        if code in ("diverged", "stopped-by-tolerance", "stuck"):
+            if code == "diverged":
+                return block(start, losses, "print(losses[0], losses[-1])  # first, last"), {}
+            return block(start, losses, "print(losses[-1])  # loss"), {}
+        if code in ("oscillation", "budget"):
+            late = "late = losses[min(3 * len(losses) // 4, len(losses) - 2) :]"
+            last = "print(1 - late[-1] / late[0])  # fall_in_the_last_quarter"
+            if code == "oscillation":
+                last = "print(np.mean(np.diff(late) > 1e-3 * late[:-1]))  # share_of_rises"
+            return block(start, losses, late, last), {}
+        if code in ("dead-units", "saturation"):
+            top = f"top = np.max(np.asarray(layers[{e['layer']}][0]), axis=0)"
+            last = f"print(top[{e['units']}].max())  # slope"
+            return block(start, "from jaxnum.networks import unit_slopes", units, top, last), {}
+        if code == "symmetry":
+            w = f"w = np.asarray({values}.weights[{e['layer']}])"
+            gap = _double(solution, member, e["layer"], e["units"][0])
+            last = f"print(np.sort(np.linalg.norm(w - w[{e['units'][0]}], axis=1))[1])  # distance"
+            return block(start, w, last), {"distance": gap}
+        if code == "rank-deficient":
+            hidden = "h = np.asarray(layers[-2][1])"
+            last = "print(np.linalg.svd(h - h.mean(0), compute_uv=False))  # singular_values"
+            return block(start, "from jaxnum.networks import unit_slopes", units, hidden, last), {}
+        name = called(loss, "loss")
+        module = getattr(loss, "__module__", "")
+        known = f"from {module} import {name}" if module.startswith("jaxnum.") else ""
+        height = f"height = lambda p: {name}(jax.vmap(back(p))(jax.numpy.asarray(x, p.dtype)), jax.numpy.asarray(y))"
+        return block(
+            f"{start}" if not known else f"{start}\n{known}",
+            "from jaxnum.diagnose.training import flat_model",
+            f"p, back = flat_model({values})",
+            height,
+            "print(np.linalg.norm(jax.grad(height)(p)))  # gradient_norm",
+        ), {}
+
+    return write
+
+
+def flat_model(model: Any) -> tuple[Any, Any]:
+    """Return the parameters of a model as one vector, and the function that makes a model of such a vector."""
+    parameters, rest = eqx.partition(model, eqx.is_inexact_array)
+    flat, back = ravel_pytree(parameters)
+    return flat, lambda p: eqx.combine(back(p), rest)
+
+
+def _row(solution: Any, member: int | None) -> np.ndarray:
+    losses = _losses(solution)[1]
+    return losses if member is None else losses[member]
+
+
+def _double(solution: Any, member: int | None, layer: int, unit: int) -> float:
+    """Return how far the weights of a unit are from those of its double."""
+    w = np.asarray(solution.value.weights[layer])
+    w = w if member is None else w[member]
+    return float(np.sort(np.linalg.norm(w - w[unit], axis=1))[1])
 
 
 # Losses ---------------------------------------------------------------------------------------------------------------

@@ -25,6 +25,7 @@ from jaxnum._checks import as_array, refuse
 from jaxnum.diagnose.backprop.lines import MISTAKES, Context, Mistake
 from jaxnum.diagnose.backprop.network import Activation, Network, layouts
 from jaxnum.diagnose.report import Diagnosis, Finding, Table
+from jaxnum.diagnose.reproduce import block, called, with_lines
 from jaxnum.diagnose.truth import double_precision
 
 _CLOSE = 1e-9  # relative difference of two values that are the same line: lines of a pass lose a few units of rounding
@@ -104,11 +105,35 @@ def shapes(
             "weights", f"lead from {network.x.shape[1]} inputs to {network.y.shape[1]} outputs", f"have shapes {sizes}"
         )
     columns = found[0].columns
-    seen = _watch(run, names)
+    seen = watch(run, names)
     lines = _lines(network.activations(len(matrices)), columns)
     if not any(q.role in seen.values for q in lines):
         refuse("names", "name at least one variable of the pass", f"found none of {', '.join(q.role for q in lines)}")
-    return _judge(seen, lines, network, matrices, columns)
+    return with_lines(_judge(seen, lines, network, matrices, columns), _lines_of(seen, run))
+
+
+def _lines_of(seen: "Seen", run: Any) -> Callable[[Finding], tuple[str, dict]]:
+    """Return what writes the lines that show a quantity again: its shape, and its largest entry."""
+    start, named = "import numpy as np", {}
+    if not isinstance(run, Mapping):
+        start = "import numpy as np\nfrom jaxnum.diagnose.backprop.shapes import watch"
+        named = {role: name for role, name in seen.names.items() if role != name}
+    given = called(run, "run") if not isinstance(run, Mapping) else "run"
+
+    def write(finding: Finding) -> tuple[str, dict[str, Any]]:
+        role = finding.evidence.get("quantity", "")
+        values = f"watch({given}{f', {named!r}' if named else ''})"
+        if role not in seen.values:
+            kind = type(seen.failure).__name__
+            return block(start, f"print(type({values}.failure).__name__)  # raises"), {"raises": kind}
+        value = f"{values}.values[{role!r}]"
+        if isinstance(run, Mapping):
+            value = f"np.asarray(run[{seen.names.get(role, role)!r}], float)"
+        largest = float(np.max(np.abs(seen.values[role])))
+        told = {"shape": seen.values[role].shape, "largest": largest}
+        return block(start, f"v = {value}", "print(v.shape, np.abs(v).max())  # shape, largest"), told
+
+    return write
 
 
 # Watching -------------------------------------------------------------------------------------------------------------
@@ -133,7 +158,8 @@ class Seen:
     failed: str = ""
 
 
-def _watch(run: Any, names: Mapping[str, str] | None) -> Seen:
+def watch(run: Any, names: Mapping[str, str] | None = None) -> Seen:
+    """Make one pass, and return its intermediates by role."""
     if isinstance(run, Mapping):
         named = dict(names or {})
         values = {
