@@ -4,6 +4,7 @@ import contextlib
 import io
 import re
 
+import jax
 import numpy as np
 
 # What is random cannot be printed twice.
@@ -14,9 +15,15 @@ def printed(finding, names):
     """Return what the lines of a finding print in a namespace with what the user gave."""
     assert finding.reproduce, f"[{finding.code}] has no lines"
     assert "\n" in finding.reproduce, finding.reproduce
-    assert finding.reproduce.count("\n") < 6, finding.reproduce
+    assert finding.reproduce.count("\n") < 7, finding.reproduce
     out = io.StringIO()
-    with contextlib.redirect_stdout(out):
+    # Everything else is as in a session of the user's: no strict promotion.
+    with (
+        contextlib.redirect_stdout(out),
+        jax.numpy_dtype_promotion("standard"),
+        jax.numpy_rank_promotion("allow"),
+        np.errstate(all="ignore"),
+    ):
         exec(compile(finding.reproduce, "<lines>", "exec"), dict(names))
     return out.getvalue().strip()
 

@@ -113,6 +113,13 @@ _STARTS: tuple[Callable[[Any], Any], ...] = (
 )
 
 
+def plainly(way: Way) -> str:
+    """Return the state that a plain function `update(grad, state)` on arrays starts from, as text; else nothing."""
+    plain = isinstance(way.update, types.FunctionType) and way.roles == ("grad", "state") and way.shape == (1,)
+    starts = {_STARTS[0]: "None", _STARTS[1]: "{}"}
+    return starts.get(way.make, "") if plain and not way.container else ""
+
+
 def find(update: Any, state: Any, few: np.ndarray, fresh: Callable) -> tuple[Way | None, Exception | None]:
     """Find a way to call a rule.
 

@@ -57,6 +57,7 @@ class Watched:
         failure: Exception that kept it from taking a single step; None when it took some.
         held: Steps for the five sequences with the parameters held at one, shape (20, 5); None if it sees none.
         way: How it was called, in words.
+        start: State that the first plain call is given, as text; "optax" for a transformation, else empty.
     """
 
     steps: np.ndarray
@@ -68,6 +69,7 @@ class Watched:
     failure: Exception | None = None
     held: np.ndarray | None = None
     way: str = ""
+    start: str = ""
 
 
 def watch(name: str, update: Any, state: Any = None) -> Watched:
@@ -115,7 +117,9 @@ def _watch_transformation(name: str, optimizer: Any) -> Watched:
     decay = float(np.max(np.abs(np.asarray(moved[0] - joint[0]))))
     double = steps.dtype == jnp.float64
     steps, joint, apart, held = (np.asarray(x, float) for x in (steps[:, :, 0], joint, apart, held))
-    return Watched(steps, joint, apart, decay, double, leaks=False, held=held, way="an Optax transformation")
+    return Watched(
+        steps, joint, apart, decay, double, leaks=False, held=held, way="an Optax transformation", start="optax"
+    )
 
 
 def _watch_function(name: str, update: Callable, state: Any) -> Watched:
@@ -148,7 +152,7 @@ def _watch_function(name: str, update: Callable, state: Any) -> Watched:
             decay = float(np.max(np.abs(run(together()[:, 0], 1.0)[0][0] - apart[0, 0])))
     steps = np.stack([steps for steps, _ in columns], axis=1)
     double = all(dtype.itemsize >= 8 for _, dtype in columns)
-    return Watched(steps, joint, apart, decay, double, leaks, held=held, way=way.words)
+    return Watched(steps, joint, apart, decay, double, leaks, held=held, way=way.words, start=calling.plainly(way))
 
 
 def fresh(function: Callable) -> Callable:

@@ -16,10 +16,12 @@ import numpy as np
 
 from jaxnum._checks import check_positive
 from jaxnum.diagnose.report import Diagnosis, Finding, Table
+from jaxnum.diagnose.reproduce import with_lines
 from jaxnum.diagnose.updates import probes
 from jaxnum.diagnose.updates.catalogue import WRONG, algorithm_1
 from jaxnum.diagnose.updates.convention import decay_coupling, make_card
 from jaxnum.diagnose.updates.recognize import TOLERANCE, USUAL, Match, distance, identify, predict
+from jaxnum.diagnose.updates.reproduce import of_update
 from jaxnum.optimize import Adam, AveragedMomentum, Momentum, Nesterov, Sgd
 
 _FAMILIES = {
@@ -84,7 +86,8 @@ def update_rule(update: Any, *, claims: Any = None, learning_rate: float | None 
     if seen.failure is not None:
         [zero] = [rule for rule in WRONG if rule.code == "time-starts-at-zero"]
         words = f"The first step divides by zero ({seen.failure}), as 1 − β⁰ = 0 would make it."
-        return Diagnosis("update rule", (Finding(zero.code, words, {}, zero.cure),))
+        found = Diagnosis("update rule", (Finding(zero.code, words, {}, zero.cure),))
+        return with_lines(found, of_update(update, state, seen))
 
     tolerance = TOLERANCE[seen.double and (reference is None or reference.double)]
     notes = [
@@ -96,14 +99,16 @@ def update_rule(update: Any, *, claims: Any = None, learning_rate: float | None 
     if seen.leaks:
         what = "A second run from a fresh copy took other steps than the first."
         cure = "Keep m, v and t in what is passed along, in a closure or in an object, not in a class or module."
-        return Diagnosis("update rule", (Finding("memory-leaks", what, {}, cure),), tuple(notes))
+        found = Diagnosis("update rule", (Finding("memory-leaks", what, {}, cure),), tuple(notes))
+        return with_lines(found, of_update(update, state, seen))
     matches = _as_claimed(identify(seen.steps, tolerance), claims, learning_rate)
     best = matches[0]
     if best.distance > max(tolerance, 1e-6):
         findings = (_unknown(seen, best),)
         if reference is not None and _apart(seen, reference) <= tolerance:
             findings, notes = (), [*notes, "It takes the steps of the rule claimed, which is none of the known ones."]
-        return Diagnosis("update rule", findings, tuple(notes), (_table(seen, best),))
+        found = Diagnosis("update rule", findings, tuple(notes), (_table(seen, best),))
+        return with_lines(found, of_update(update, state, seen))
 
     findings = []
     if reference is not None and _apart(seen, reference) <= tolerance:
@@ -128,7 +133,8 @@ def update_rule(update: Any, *, claims: Any = None, learning_rate: float | None 
         )
     notes += _twins(matches[1:], findings) + _beyond(seen, best, max(tolerance, 1e-6))
     tables = make_card(seen, best, matches[1:], max(tolerance, 1e-6)).table(), _table(seen, best)
-    return Diagnosis("update rule", tuple(findings), tuple(notes), tables)
+    found = Diagnosis("update rule", tuple(findings), tuple(notes), tables)
+    return with_lines(found, of_update(update, state, seen, best, reference))
 
 
 def _as_claimed(matches: list[Match], claims: Any, rate: float | None) -> list[Match]:
