@@ -104,13 +104,13 @@ def parameters(at: Any, *functions: Any, name: str = "at") -> Parameters:
         at = np.asarray(at, dtype=float)
     paths, structure = jax.tree_util.tree_flatten_with_path(at)
     leaves = [leaf for _, leaf in paths]
-    names = [jax.tree_util.keystr(path).strip("[]'.").replace("']['", ".") for path, _ in paths]
+    names = [_leaf_name(path) for path, _ in paths]
     if isinstance(at, tuple | list):
         arguments = _positional(functions[0]) if functions else None
         if isinstance(at, tuple) and arguments and len(arguments) >= len(at) > 1 and len(at) == len(leaves):
             names = [p.name for p in arguments[: len(at)]]
         else:
-            names = [f"leaf {name}" for name in names]
+            names = [f"leaf {name}" if name[:1].isdigit() else name for name in names]
     elif len(leaves) == 1:
         names = [""]
     kinds = tuple(
@@ -121,6 +121,18 @@ def parameters(at: Any, *functions: Any, name: str = "at") -> Parameters:
     )
     shapes = tuple(np.shape(x) for x in leaves)
     return Parameters(at, structure, tuple(names), shapes, dtypes, kinds)
+
+
+def _leaf_name(path: tuple[Any, ...]) -> str:
+    """Return the way to a leaf as it is read: `biases[1]`, `layer.w`, and `1[0]` inside a list or tuple."""
+    words = []
+    for key in path:
+        if isinstance(key, jax.tree_util.SequenceKey):
+            words.append(f"[{key.idx}]" if words else str(key.idx))
+        else:
+            name = str(getattr(key, "key", getattr(key, "name", key)))
+            words.append(f".{name}" if words else name)
+    return "".join(words)
 
 
 def _positional(fn: Callable) -> list[inspect.Parameter] | None:

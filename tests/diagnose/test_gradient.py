@@ -303,7 +303,7 @@ def test_says_which_truth_was_used():
 @pytest.mark.parametrize("code", ["constant-factor", "wrong-components", "weight-decay"])
 def test_the_number_can_be_reproduced(code, capsys):
     finding = diagnose.gradient(rosenbrock, FAULTS[code], POINT).findings[0]
-    exec(finding.reproduce, {"rosenbrock": rosenbrock, "by_hand": FAULTS[code], "at": POINT})
+    exec(finding.reproduce, {"rosenbrock": rosenbrock, "claimed_gradient": FAULTS[code], "at": POINT})
     printed = [float(word) for word in capsys.readouterr().out.split()]
     key = {"constant-factor": ["scale"], "wrong-components": ["yours", "true"]}.get(code, ["relative_difference"])
     np.testing.assert_allclose(printed, [finding.evidence[k] for k in key], rtol=1e-9)
@@ -312,12 +312,12 @@ def test_the_number_can_be_reproduced(code, capsys):
 @pytest.mark.filterwarnings("ignore::PendingDeprecationWarning")
 def test_several_parameters_and_no_autodiff_can_be_reproduced_too(capsys):
     finding = diagnose.gradient(bilinear, LEAVES["leaf-factor"], (A, B)).findings[0]
-    exec(finding.reproduce, {"bilinear": bilinear, "by_hand": LEAVES["leaf-factor"], "at": (A, B)})
+    exec(finding.reproduce, {"bilinear": bilinear, "claimed_gradient": LEAVES["leaf-factor"], "at": (A, B)})
     assert float(capsys.readouterr().out) == pytest.approx(finding.evidence["relative_difference"], rel=1e-9)
     at = np.array([[0.3], [0.2]])
     finding = diagnose.gradient(matrix_loss, lambda w: matrix_gradient(w) / 2, at).findings[0]
     assert finding.code == "constant-factor"
-    exec(finding.reproduce, {"matrix_loss": matrix_loss, "by_hand": lambda w: matrix_gradient(w) / 2, "at": at})
+    exec(finding.reproduce, {"matrix_loss": matrix_loss, "claimed_gradient": lambda w: matrix_gradient(w) / 2, "at": at})
     assert float(capsys.readouterr().out) == pytest.approx(0.5, rel=1e-6)
 
 

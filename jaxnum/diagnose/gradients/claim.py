@@ -45,6 +45,8 @@ class Claim:
         shapes: Shape of each leaf as returned, once it is known.
         single: Whether numbers come in single precision.
         changes: Whether parameters were written into.
+        changed: Largest change that was then made.
+        inside: Whether the gradient comes in a pair with the loss.
         own_dtype: Whether parameters are handed over in their own dtype instead of in doubles.
         step: Whether the function is a training step; what is claimed is then (old − new)/rate.
         calls: Number of calls so far.
@@ -58,6 +60,8 @@ class Claim:
     shapes: list[tuple[int, ...]] = field(default_factory=list)
     single: bool = False
     changes: bool = False
+    changed: float = 0.0
+    inside: bool = False
     own_dtype: bool = False
     step: Step | None = None
     calls: int = 0
@@ -86,7 +90,9 @@ class Claim:
             raise Unusable(Finding("gradient-fails", message, {"error": type(error).__name__}, _FAILS)) from error
         after = jax.tree.leaves(tree)
         same = all(np.array_equal(a, np.asarray(b), equal_nan=True) for a, b in zip(before, after, strict=False))
-        self.changes |= not same
+        if not same and not self.changes:
+            self.changes, gaps = True, zip(before, after, strict=False)
+            self.changed = max(float(np.max(np.abs(np.asarray(b, float) - a), initial=0.0)) for a, b in gaps)
         return tree if result is None and self.step is not None else result
 
     @property
@@ -139,6 +145,7 @@ class Claim:
                 if np.ndim(_try_array(result[first])) == 0 and _try_array(result[first]) is not None:
                     parts = _up_to(result[second], at)
                     if parts is not None:
+                        self.inside = True
                         break
         if parts is None:
             got = len(jax.tree.leaves(result))
@@ -162,7 +169,7 @@ class Claim:
         name = self.at.names[i] or "the parameters"
         updated = _broadcast(shape, piece.shape)
         squeezed = tuple(d for d in piece.shape if d != 1) == tuple(d for d in shape if d != 1)
-        evidence = {"leaf": self.at.names[i], "shape": list(shape), "given": list(piece.shape)}
+        evidence = {"leaf": self.at.names[i], "number": i, "shape": list(shape), "given": list(piece.shape)}
         if piece.shape == shape[::-1]:
             message = f"{self._noun} {name} is transposed: it has shape {piece.shape} and must have {shape}."
             self._say("transposed-leaf", i, message, evidence, _TRANSPOSED)
@@ -243,7 +250,7 @@ def _numbers(x: Any) -> np.ndarray:
     array = np.asarray(x)
     if array.dtype.kind not in "biufc":
         message = f"It returns {array.dtype} instead of numbers."
-        raise Unusable(Finding("not-numbers", message, {}, "Return arrays of numbers."))
+        raise Unusable(Finding("not-numbers", message, {"dtype": str(array.dtype)}, "Return arrays of numbers."))
     return array
 
 

@@ -30,8 +30,10 @@ from jaxnum.diagnose.backprop.network import (
 from jaxnum.diagnose.gradients import rules
 from jaxnum.diagnose.gradients.claim import Claim, Step, Unusable, claim
 from jaxnum.diagnose.gradients.integrability import Symmetry, rise, symmetry
+from jaxnum.diagnose.gradients.reproduce import Writer, aside_of
 from jaxnum.diagnose.gradients.rules import Comparison
 from jaxnum.diagnose.report import Diagnosis, Finding, Table
+from jaxnum.diagnose.reproduce import with_lines
 from jaxnum.diagnose.truth import (
     Parameters,
     Truth,
@@ -67,6 +69,7 @@ class Examination:
         self.untouched = None if step is None else probes.fresh(claimed)
         self.loss, self.function, self.where, self.own, self.truth = loss, claimed, where, own, found
         self.network, self.subject = network, _subject(claimed)
+        self.writer = Writer(loss, claimed, where, found, step is not None)
         self.notes: list[str] = []
         self.tables: list[Table] = []
         self.findings: list[Finding] = []
@@ -100,18 +103,24 @@ class Examination:
         if self.claim.changes and self.step is None:
             message = "The claimed gradient writes into the parameters it is given, so that they change unseen."
             cure = "Write w = w − step · g outside, or copy first; `-=` on an array changes the caller's."
-            self.findings.append(Finding("changes-parameters", message, {}, cure))
+            self.findings.append(Finding("changes-parameters", message, {"change": self.claim.changed}, cure))
         if not compared.wrong:
             self._say_right(compared, known, bool(shapes or self.findings))
             return self._done([*self.findings, *shapes])
         self.tables.append(compared.table())
+        self.writer.base = compared.points[compared.here]
+        self.writer.odd = bool(self.claim.findings or self.claim.notes or self.claim.inside or self.claim.own_dtype)
+        self.writer.adds_up = isinstance(field, _Increments)
+        self.writer.gap = compared.evidence()["relative_difference"]
         causes = self._causes(compared, known, field)
         if self.deltas is not None and causes:
             causes = [self._layers(causes[0], compared, known), *causes[1:]]
         return self._done([*self.findings, *shapes, *causes])
 
     def _done(self, findings: list[Finding]) -> Diagnosis:
-        return Diagnosis(self.subject, tuple(findings), tuple(self.notes), tuple(self.tables))
+        self.writer.rate = self.rate
+        found = Diagnosis(self.subject, tuple(findings), tuple(self.notes), tuple(self.tables))
+        return with_lines(found, self.writer.write)
 
     # Where -------------------------------------------------------------------------------------------------------
 
@@ -134,7 +143,14 @@ class Examination:
         if len(chosen) < 3:
             chosen, steps = chosen + fixed, [*steps, *(0.1 * p for p in fixed)]
         self.steps = np.array(steps)
-        return np.array((fixed or chosen)[:1] + chosen + fixed[1:])
+        first = (fixed or chosen)[0]
+        aside = self.where.rounded(start + aside_of(start))
+        slopes = [np.linalg.norm(self.truth.gradient(p)[0]) for p in (first, chosen[0])]
+        if (not fixed or slopes[0] <= 1e-8 * slopes[1]) and self._usable(aside):
+            # The numbers of the evidence are those of the first point where there is something to see.
+            first, chosen = (aside, chosen) if not fixed else (first, [aside, *chosen])
+            self.steps = np.concatenate([self.steps[:1], self.steps]) if fixed else self.steps
+        return np.array([first, *chosen, *fixed[1:]])
 
     def _usable(self, point: np.ndarray) -> bool:
         try:
@@ -175,7 +191,7 @@ class Examination:
             message = (
                 f"Each call adds to the last: a second one at the same parameters returns {growth:.4g} times as much."
             )
-            evidence = {"growth": growth}
+            evidence = {"growth": growth, "difference": float(np.max(np.abs(steps[0])))}
             cure = "Set the stored gradient to zero before each backward pass."
             self.findings.append(Finding("accumulates", message, evidence, cure))
             self.notes.append("What follows is about what a single call adds.")
@@ -291,7 +307,7 @@ class Examination:
             return found[1:]
         if found[0].code not in ("constant-factor", "wrong-sign", "zero-gradient") or "factors" in found[0].evidence:
             found = self._of_what(found, c, field)
-        return [replace(f, reproduce=_lines(self, f)) for f in found]
+        return found
 
     def _explained(
         self, explanations: list[Explanation], c: Comparison, known: Recognized, explainer: Explainer
@@ -551,52 +567,3 @@ def _say_symmetry(measured: Symmetry) -> str:
 
 def _shapes_in_sight(loss: Callable) -> list[tuple[int, ...]]:
     return [a.shape for a in arrays_in_sight(loss)]
-
-
-def _lines(examination: Examination, finding: Finding) -> str:
-    """Return a few lines of Python, to be run beside the user's code, that print the main number of a finding."""
-    where, evidence = examination.where, finding.evidence
-    value, claimed = (_identifier(f, n) for f, n in ((examination.loss, "loss"), (examination.function, "by_hand")))
-    splat = caller("loss", examination.loss, where.at) is not examination.loss
-    if examination.step is not None:
-        return ""
-    number = "np.linalg.norm(u - g) / (np.linalg.norm(u) + np.linalg.norm(g))  # relative_difference"
-    if finding.code in ("constant-factor", "wrong-sign") and "factor" in evidence:
-        number = "u @ g / (g @ g)  # scale"
-    elif "index" in evidence:
-        number = f"u[{evidence['index']}], g[{evidence['index']}]  # yours, true"
-    elif "relative_difference" not in evidence:
-        return ""
-    star = "*" if splat else ""
-    whole = "np.asarray(at, float)"
-    if not isinstance(where.at, np.ndarray):
-        whole = "jax.tree.map(lambda a: np.asarray(a, float), at)"
-    if examination.truth.method.startswith("autodiff"):
-        numbers = f", argnums={tuple(range(len(where.at)))}" if splat and isinstance(where.at, tuple) else ""
-        true = f"g = flat(jax.grad(jaxnum.lift({value}){numbers})({star}at))"
-        first = "import jax, jaxnum, numpy as np"
-    else:
-        true = (
-            "x, back = ravel_pytree(at)\n"
-            f"g = differences.derivative(lambda x: {value}({star}back(np.asarray(x))), np.asarray(x)).value"
-        )
-        first = (
-            "import jax, jaxnum, numpy as np\nfrom jax.flatten_util import ravel_pytree\n"
-            "from jaxnum.numerics import differences"
-        )
-    return "\n".join(
-        [
-            first,
-            "jaxnum.enable_x64()",
-            "flat = lambda tree: np.concatenate([np.ravel(x) for x in jax.tree.leaves(tree)])",
-            f"at = {whole}",
-            f"u = flat({claimed}({star}at))",
-            true,
-            f"print({number.split('  #')[0]})  #{number.split('  #')[1]}",
-        ]
-    )
-
-
-def _identifier(fn: Any, otherwise: str) -> str:
-    name = getattr(fn, "__name__", "")
-    return name if name.isidentifier() else otherwise

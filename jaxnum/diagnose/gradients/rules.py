@@ -117,9 +117,15 @@ class Comparison:
         u, g = u[use] / size[use, None], g[use] / size[use, None]
         return float(np.sum(u * g) / np.sum(g * g)) if np.any(use) else 0.0
 
+    @property
+    def here(self) -> int:
+        """The first point where the true gradient does not vanish: the numbers of the evidence are those there."""
+        lengths = np.linalg.norm(self.true, axis=1)
+        return int(np.argmax(lengths > 1e-8 * np.median(lengths)))
+
     def evidence(self) -> dict:
         """Return the numbers that belong to every finding."""
-        here = int(np.argmax(np.linalg.norm(self.true, axis=1) > 0))
+        here = self.here
         lengths = [float(np.linalg.norm(v[here])) for v in (self.claimed, self.true)]
         total = sum(lengths)
         gap = float(np.linalg.norm(self.claimed[here] - self.true[here]))
@@ -404,6 +410,7 @@ def components(c: Comparison) -> list[Finding]:
     if told:
         message += f" Your {'; '.join(told)}."
     evidence = c.evidence() | {"components": bad[:50].tolist(), "index": first, "yours": yours, "true": true}
+    evidence["here"] = here == c.here
     if told:
         evidence["forms"] = {c.component(k): form for k, form in forms.items() if form}
     cure = "Derive the terms that depend on this parameter once more." if len(bad) == 1 else ""

@@ -200,7 +200,7 @@ def _names(seen: Surface) -> tuple[str, ...]:
     """Name every entry of the flat vector."""
     names = []
     for leaf, shape in zip(seen.parameters.names, seen.parameters.shapes, strict=True):
-        label = leaf + "]" * (leaf.count("[") - leaf.count("]")) or "parameter"
+        label = leaf or "parameter"
         if shape == ():
             names.append(label)
         else:
