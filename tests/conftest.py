@@ -1,6 +1,9 @@
 import os
 
 os.environ.setdefault("MPLBACKEND", "Agg")
+# Most programs of the suite run once, and compiling them well takes longer than running them badly. Set to 0 the suite
+# tests what users run; the second run of .ci/run does.
+os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 
 import jax
 import numpy as np
@@ -9,6 +12,16 @@ import pytest
 jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def forget_programs():
+    """Drop the compiled programs of a file when it is done.
+
+    Each program holds several maps of memory, and a process may hold 65 530: a worker that keeps all of them dies.
+    """
+    yield
+    jax.clear_caches()
 
 
 @pytest.fixture
