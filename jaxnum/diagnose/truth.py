@@ -26,6 +26,8 @@ from jaxnum.numerics import differences
 from jaxnum.numerics.lift import Lifted, LiftError, lift
 
 _NODES = (7, 12, 16)  # Gauss-Legendre; three of them, because two may agree by chance across a kink
+_SMALL = 20_000  # numbers in parameters and samples together below which a program is compiled in a hurry
+QUICK = {"xla_backend_optimization_level": 0}
 _LONGEST_GRADIENT = 40_000  # calls of a function that one gradient by differences may cost
 
 
@@ -215,7 +217,9 @@ def truth(loss: Callable, at: Parameters) -> Truth:
     x = at.flat()
 
     def value(flat):
-        return float(number(call(at.tree(flat))))
+        result = call(at.tree(flat))
+        # A complex point is one step of differentiation; its answer is as exact as autodiff where the code takes it.
+        return np.asarray(result).reshape(()) if flat.dtype.kind == "c" else float(number(result))
 
     value(x)  # whatever is wrong with the loss itself is said in the user's own words
     try:
@@ -276,19 +280,22 @@ class _Program:
     text: str
     constants: tuple[bytes, ...]
     lowered: Any = field(compare=False)
+    size: int = field(compare=False)
 
     @classmethod
     def of(cls, fn: Callable, x: np.ndarray) -> "_Program":
         traced = jax.jit(fn).trace(jnp.asarray(x))
         constants = tuple(np.asarray(c).tobytes() for c in traced.jaxpr.consts)
         lowered = traced.lower()
-        return cls(lowered.as_text(), constants, lowered)
+        return cls(lowered.as_text(), constants, lowered, x.size + sum(map(len, constants)) // 8)
 
 
 @lru_cache(maxsize=32)
 def _compiled(program: _Program) -> Callable:
     """Compile; asking about the same loss once more, with its gradient mended, compiles nothing."""
-    return program.lowered.compile()
+    # Compiled for a few dozen calls of something small: half the time of compiling goes into making it faster.
+    small = program.size <= _SMALL
+    return program.lowered.compile(compiler_options=QUICK if small else None)
 
 
 def spread(at: Parameters, rng: np.random.Generator, width: float = 0.4) -> np.ndarray:

@@ -253,7 +253,7 @@ def test_many_parameters():
 def test_the_lines_that_reproduce_the_limit_do():
     finding = diagnose.step_size(bowl, START, 0.21).findings[0]
     printed = []
-    exec(finding.reproduce, {"loss": bowl, "params": START, "print": printed.append})
+    exec(finding.reproduce, {"bowl": bowl, "params": START, "print": printed.append})
     np.testing.assert_allclose(printed[0], finding.evidence["limit"], rtol=1e-9)
 
 

@@ -38,7 +38,8 @@ class Path:
         lowest_step: When it was met.
         last: Last three points, (3, n), the latest first.
         nonfinite: First step with a loss or a point that is not finite; None when there is none.
-        second: Mean of the squared gradients with the rule's own b2, corrected; ones for a rule without.
+        seconds: Mean of the squared gradients with the rule's own b2, corrected, at each of the points, (k, n); ones
+            for a rule without.
     """
 
     steps: np.ndarray
@@ -50,7 +51,7 @@ class Path:
     lowest_step: int
     last: np.ndarray
     nonfinite: int | None
-    second: np.ndarray
+    seconds: np.ndarray
 
     @property
     def finite(self) -> np.ndarray:
@@ -146,9 +147,12 @@ def follow(seen: Surface, rule: Rule, x0: np.ndarray, num_steps: int) -> Path:
     state = (x, memory, jnp.zeros_like(x), noted)
     every = max(1, leg // _ROWS)
     points, rows, values = [x0], [np.zeros(1, int)], [np.array([seen.value(x0)])]
+    seconds = [np.ones_like(x0)]
+    b2 = rule.match.b2 if rule.match else 0.0
     for n in range(legs):
         state, losses = march(step, _Loss(seen.flat), state, args, num_steps=leg, save_every=every)
         points.append(np.asarray(state[0]))
+        seconds.append(np.asarray(state[2]) / (1 - b2 ** ((n + 1) * leg)) if rule.match else np.ones_like(x0))
         marks = np.unique(np.append(np.arange(0, leg + 1, every), leg))[1:]
         rows.append(n * leg + marks)
         values.append(np.asarray(losses)[1:])
@@ -158,7 +162,6 @@ def follow(seen: Surface, rule: Rule, x0: np.ndarray, num_steps: int) -> Path:
         bad = num_steps
     if end < float(lowest):
         lowest, when = end, num_steps
-    b2 = float(args) if rule.optimizer is not None else 0.0
     return Path(
         leg * np.arange(legs + 1),
         np.array(points),
@@ -169,7 +172,7 @@ def follow(seen: Surface, rule: Rule, x0: np.ndarray, num_steps: int) -> Path:
         int(when),
         np.array([points[-1], np.asarray(before), np.asarray(earlier)]),
         None if bad < 0 else bad,
-        np.asarray(state[2]) / (1 - b2**num_steps) if rule.match else np.ones_like(x0),
+        np.array(seconds),
     )
 
 
@@ -188,12 +191,12 @@ def _by_hand(seen: Surface, rule: Rule, x0: np.ndarray, num_steps: int) -> Path:
             rows.append(n)
             values.append(value)
         if n in marks:
-            kept[n] = (x, value)
+            kept[n] = (x, value, second / (1 - b2**n) if rule.match and n else np.ones_like(x0))
         if value < lowest:
             lowest, when = value, n
         if not (np.isfinite(value) and np.isfinite(x).all()):
             bad = n
-            kept[n] = (x, value)
+            kept[n] = (x, value, np.ones_like(x0))
             break
         if n < num_steps:
             gradient = seen.gradient(x)
@@ -211,7 +214,7 @@ def _by_hand(seen: Surface, rule: Rule, x0: np.ndarray, num_steps: int) -> Path:
         int(when),
         np.array(last),
         bad,
-        second / (1 - b2**num_steps) if rule.match else np.ones_like(x0),
+        np.array([kept[n][2] for n in steps]),
     )
 
 

@@ -25,6 +25,7 @@ import optax
 
 from jaxnum._checks import check_positive, refuse
 from jaxnum._typing import is_real_number
+from jaxnum.diagnose.truth import QUICK
 from jaxnum.diagnose.updates import probes
 from jaxnum.diagnose.updates.recognize import TOLERANCE, Match, identify
 from jaxnum.optimize import Adam, AveragedMomentum, Momentum, Nesterov, Sgd
@@ -200,7 +201,7 @@ def _of_transformation(name: str, optimizer: Any, num_steps: int) -> Rule:
     )
 
 
-@partial(jax.jit, static_argnames=("optimizer", "num_steps"))
+@partial(jax.jit, static_argnames=("optimizer", "num_steps"), compiler_options=QUICK)
 def _answers(optimizer: Any, scales: Any, moments: Any, num_steps: int) -> Any:
     """Return the steps that a single gradient of each size at each moment leads to: (sizes, moments, length)."""
 
@@ -223,7 +224,7 @@ def _run(optimizer: Any, gradients: Any) -> Any:
         return jax.lax.scan(body, optimizer.init(zero), gradients)[1]
 
 
-@partial(jax.jit, static_argnames="optimizer")
+@partial(jax.jit, static_argnames="optimizer", compiler_options=QUICK)
 def _sequences(optimizer: Any) -> Any:
     """Return the steps for the sum of two small gradient sequences, and the sum of the steps for each."""
     t = jnp.arange(float(_LENGTH))

@@ -9,13 +9,15 @@ from typing import Any
 import numpy as np
 
 from jaxnum.diagnose.report import Finding, Table
+from jaxnum.diagnose.step_sizes.adaptive import Frozen, restless, shorter
 from jaxnum.diagnose.step_sizes.cures import FACTOR, Bowl, Cure
 from jaxnum.diagnose.step_sizes.follow import LONGEST, Path, follow
 from jaxnum.diagnose.step_sizes.response import Response, Rule, excess_after, overflow_step
-from jaxnum.diagnose.step_sizes.surface import DENSE, Ends, Surface
+from jaxnum.diagnose.step_sizes.surface import Ends, Surface
 
 _SURE = 1e-9  # relative excess over a limit that is not rounding: curvatures are right to 1e-12
 _LEFT = 0.01  # part of the excess left at the end of a budget from which on somebody complains
+_EDGE = 0.9  # of the limit: at the edge of stability a run hovers about it
 _IDLE = 100.0  # a rate this many times below the best one wastes a run, whatever the budget
 
 
@@ -36,6 +38,7 @@ class Measured:
         names: Name of each parameter, or of its feature.
         budget: Number of steps planned; None when none was given.
         scale: Factor by which the user's gradient is longer than the true one.
+        frozen: Limits along the run for a rule that divides by the size of its gradients; else None.
     """
 
     surface: Surface
@@ -50,6 +53,7 @@ class Measured:
     names: tuple[str, ...]
     budget: int | None
     scale: float
+    frozen: Frozen | None = None
 
     @property
     def response(self) -> Response | None:
@@ -78,6 +82,8 @@ def uphill(m: Measured) -> list[Finding]:
 
 def above(m: Measured) -> list[Finding]:
     """Report a rate at which the run cannot settle."""
+    if m.response is None and (found := _above_frozen(m)):
+        return found
     if m.response is None or m.rule.rate is None or m.response.push <= 0:
         return _lost(m)
     if m.rule.changes and not _blown(m) and not _cycles(m):
@@ -93,6 +99,38 @@ def above(m: Measured) -> list[Finding]:
         n, ends = steep[0]
         return _excess(m, n, ends, _fate(m))
     return _lost(m)
+
+
+def _above_frozen(m: Measured) -> list[Finding]:
+    """Report a rule that divides by the size of its gradients and goes to and fro above the limit of its rate."""
+    f = m.frozen
+    if f is None or m.bowl is None or not len(f.limits):
+        return []
+    start, left = m.path.losses[0] - m.bowl.value, m.path.losses[m.path.finite][-1] - m.bowl.value
+    limit, rate = float(f.limits[-1]), abs(m.rule.rate)
+    if not (left > _LEFT * start and rate > _EDGE * limit and (restless(m.path, m.bowl.value) or _blown(m))):
+        return []
+    quiet = shorter(m.rule, 0.1)
+    tried = None if quiet is None else follow(m.surface, quiet, m.x0, int(m.path.steps[-1]))
+    better = float("nan") if tried is None else float((tried.losses[-1] - m.bowl.value) / start)
+    words = (
+        f"The rate {rate:.6g} is at its limit: with the second moment as it is at step {f.steps[-1]}, the curvature in "
+        f"its own scale is {f.sharpness[-1]:.4g}, and the largest stable rate {f.factor:.4g}/{f.sharpness[-1]:.4g} = "
+        f"{limit:.4g}. The run goes to and fro with {100 * left / start:.3g} % of the excess left and does not settle."
+    )
+    evidence = {
+        "rate": rate,
+        "limit": limit,
+        "sharpness": float(f.sharpness[-1]),
+        "left": float(left / start),
+        "left_at_a_tenth": better,
+        "limits": f.limits,
+        "steps": f.steps,
+    }
+    cure = "Take a smaller rate, or let it fall in time: near a minimum steps shrink to about the rate and no further."
+    if better < left / start:
+        cure += f" A tenth of it leaves {100 * better:.2g} % after as many steps, in a run."
+    return [Finding("rate-above-limit", words, evidence, cure)]
 
 
 def _over(m: Measured, ends: Ends) -> bool:
@@ -191,7 +229,7 @@ def _excess(m: Measured, step: int, ends: Ends, fate: str) -> list[Finding]:
             "last_loss": float(m.path.losses[-1]),
         }
     point = m.x0 if step == 0 else m.bowl.minimum if step == -1 else m.path.points[m.path.steps == step][0]
-    return [Finding("rate-above-limit", words, evidence | _told(m), _advice(m, limit), _reproduce(m, point, step))]
+    return [Finding("rate-above-limit", words, evidence | _told(m) | {"point": point}, _advice(m, limit))]
 
 
 def unbounded(m: Measured) -> list[Finding]:
@@ -348,18 +386,6 @@ def _confirmed(c: Cure) -> str:
     return f" (a run took {c.counted:.0f})" if np.isfinite(c.counted) else " (a run did not arrive)"
 
 
-def _reproduce(m: Measured, point: np.ndarray, step: int) -> str:
-    """Return lines that compute the limit, with `loss` and `params` as they were given."""
-    lines = ["import jax, numpy as np", "flat, back = jax.flatten_util.ravel_pytree(params)"]
-    if step != 0:
-        shown = repr(point.tolist()) if point.size <= 12 else "..."
-        lines.append(f"flat = np.array({shown})  # " + ("the minimum" if step == -1 else f"where step {step} led"))
-    lines.append("curvature = np.linalg.eigvalsh(jax.hessian(lambda p: loss(back(p)))(flat))[-1]")
-    critical = m.response.critical * m.rule.rate / m.scale
-    lines.append(f"print({critical:.10g} / curvature)  # the limit of the rate")
-    return "\n".join(lines)
-
-
 def notes(m: Measured, well: bool) -> list[str]:
     """Return what was found to be right, how far it holds, and what must be kept in mind; `well`: nothing was wrong."""
     said = [f"The optimizer is {m.rule.title}."]
@@ -403,23 +429,15 @@ def notes(m: Measured, well: bool) -> list[str]:
 
 def _of_nonlinear(m: Measured) -> str:
     """What can be said about a rule that divides by the size of its gradients."""
-    match = m.rule.match
-    adams = ("adam", "adam-eps-hat", "no-bias-correction", "amsgrad", "amsgrad-uncorrected")
-    if match is None or match.rule.code not in (*adams, "rmsprop", "rmsprop-eps-inside") or m.x0.size > DENSE:
+    f = m.frozen
+    if f is None:
         return "This rule is not linear in the gradient; curvature alone gives no limit for it, so the run decides."
-    factor = 2 * (1 + match.b1) / (1 - match.b1) if match.rule.code in adams else 2.0
-    root = np.sqrt(np.maximum(m.path.second, 0))
-    fine = np.flatnonzero(m.path.finite)
-    if not (np.isfinite(root).all() and len(fine)):
-        return "The run did not stay finite, so there is no last step to judge."
-    scale = 1 / np.sqrt(root + match.eps)
-    sharp = float(np.linalg.eigvalsh(m.surface.hessian(m.path.points[fine[-1]]) * np.outer(scale, scale))[-1])
-    share = abs(match.rate) * sharp / factor
+    share = abs(m.rule.rate) / float(f.limits[-1])
     words = "below" if share < 0.98 else "above" if share > 1.02 else "at"
     return (
-        f"With its second moment as it is at the end, the curvature in its own scale is {sharp:.4g}; the limit there "
-        f"is {factor:.4g}/rate = {factor / abs(match.rate):.4g}, and the run is {words} it. Near a minimum its steps "
-        "shrink to the size of the rate and no further."
+        f"With its second moment as it is at the end, the curvature in its own scale is {f.sharpness[-1]:.4g}; the "
+        f"limit there is {f.factor:.4g}/rate = {f.factor / abs(m.rule.rate):.4g}, and the run is {words} it. Near a "
+        "minimum its steps shrink to the size of the rate and no further."
     )
 
 
@@ -439,6 +457,11 @@ def tables(m: Measured) -> tuple[Table, ...]:
     top = np.argsort(-shares, kind="stable")[:5]
     parts = tuple((m.names[i], f"{100 * shares[i]:.4g} %") for i in top if shares[i] > 1e-6)
     found.append(Table("Direction of the largest curvature at the start", ("parameter", "share"), parts))
+    if m.frozen is not None:
+        heads = ("where", "curvature in its own scale", "limit of the rate")
+        cells = zip(m.frozen.steps, m.frozen.sharpness, m.frozen.limits, strict=True)
+        rows = tuple((f"step {n}", float(a), float(b)) for n, a, b in cells)
+        found.append(Table("With the second moment frozen as it is there", heads, rows))
     if m.cures:
         heads = ("descent", "rate", "condition number", "steps predicted", "steps of a run")
         cells = tuple((c.name, c.response.rate, c.condition, _steps(c.predicted), _steps(c.counted)) for c in m.cures)

@@ -19,8 +19,11 @@ import numpy as np
 
 from jaxnum._checks import as_array, as_count, refuse
 from jaxnum.diagnose.report import Diagnosis, Finding
+from jaxnum.diagnose.reproduce import with_lines
+from jaxnum.diagnose.step_sizes.adaptive import frozen
 from jaxnum.diagnose.step_sizes.cures import Bowl, Cure, Features, cures
 from jaxnum.diagnose.step_sizes.follow import LONGEST, Path, follow
+from jaxnum.diagnose.step_sizes.reproduce import of_step_size
 from jaxnum.diagnose.step_sizes.response import Rule, understand
 from jaxnum.diagnose.step_sizes.rules import RULES, Measured, decisive, notes, tables
 from jaxnum.diagnose.step_sizes.surface import DENSE, Ends, Surface, minimum_near, surface
@@ -73,6 +76,11 @@ def step_size(
         ('rate-above-limit', '0.000298', 'x')
     """
     budget = None if num_steps is None else as_count("num_steps", num_steps)
+    found, seen, m = _examined(loss, params, optimizer_or_rate, gradient, features, budget)
+    return with_lines(found, of_step_size(loss, optimizer_or_rate, gradient, seen, m, budget))
+
+
+def _examined(loss, params, optimizer_or_rate, gradient, features, budget) -> tuple[Diagnosis, Surface, Any]:
     steps = min(budget or _STEPS, LONGEST)
     with double_precision():
         at = parameters(params, loss, name="params")
@@ -89,16 +97,18 @@ def step_size(
         points = np.array([p for p in points if np.isfinite(seen.value(p))])
         truth = f"The truth is {seen.truth.method}" + (f", because {seen.truth.why}." if seen.truth.why else ".")
         if words := doubt(seen.truth, points, moves[: len(points)]):
-            return Diagnosis(subject, (Finding("inconclusive", words, {}, "Make the loss smooth first."),), (truth,))
+            found = Finding("inconclusive", words, {}, "Make the loss smooth first.")
+            return Diagnosis(subject, (found,), (truth,)), seen, None
         scale, findings, said = 1.0, [], [truth]
         if gradient is not None:
             scale, findings, more = _gradient(gradient, seen, points)
             said += more
             if findings:
-                return Diagnosis(subject, tuple(findings), tuple(said))
+                return Diagnosis(subject, tuple(findings), tuple(said)), seen, None
         m = _measure(seen, rule, x0, steps, budget, columns, scale)
         findings = [f for rule_ in RULES for f in rule_(m)]
-        return Diagnosis(subject, tuple(decisive(findings)), tuple(said + notes(m, not findings)), tables(m))
+        found = Diagnosis(subject, tuple(decisive(findings)), tuple(said + notes(m, not findings)), tables(m))
+        return found, seen, m
 
 
 def _measure(seen, rule, x0, steps, budget, columns, scale) -> Measured:
@@ -115,7 +125,17 @@ def _measure(seen, rule, x0, steps, budget, columns, scale) -> Measured:
         given = own.response if own.response is not None and rule.rate is not None else None
         found = cures(seen, given, x0, bowl, columns)
     names = columns.names if columns is not None else _names(seen)
-    return Measured(seen, rule, x0, start, path, way, bowl, quadratic, tuple(found), names, budget, scale)
+    limits = frozen(seen, own, path)
+    return Measured(seen, rule, x0, start, path, way, bowl, quadratic, tuple(found), names, budget, scale, limits)
+
+
+def measured(loss: Callable, params: Any, optimizer_or_rate: Any, *, num_steps: int | None = None) -> Measured:
+    """Return the measurements alone: curvature, the run, the minimum it leads to, and ways to get there sooner."""
+    with double_precision():
+        steps = min(num_steps or _STEPS, LONGEST)
+        seen = surface(loss, parameters(params, loss, name="params"))
+        rule = understand("optimizer_or_rate", optimizer_or_rate, steps)
+        return _measure(seen, rule, seen.parameters.flat(), steps, num_steps, None, 1.0)
 
 
 def _at_half(rule: Rule, start: Ends) -> Rule:
@@ -153,7 +173,7 @@ def _gradient(claimed: Callable, seen: Surface, points: np.ndarray) -> tuple[flo
     """Compare a claimed gradient with the true one: its factor, what is wrong with it, and what is right."""
     at = seen.parameters
     call = caller("gradient", claimed, at.at)
-    cosines, factors, gaps = [], [], []
+    cosines, factors, gaps, compared = [], [], [], []
     for x in points:
         with np.errstate(all="ignore"):
             given = call(at.tree(x))
@@ -169,11 +189,13 @@ def _gradient(claimed: Callable, seen: Surface, points: np.ndarray) -> tuple[flo
             continue
         factors.append(float(mine @ true / size**2))
         gaps.append(float(np.linalg.norm(mine - factors[-1] * true) / own) if own else 0.0)
+        compared.append(x)
         cosines.append(float(mine @ true / (size * own)) if own else 0.0)
     if not factors:
         return 1.0, [], ["Your gradient could not be compared: the true one vanishes, or yours is not finite."]
     cosine, factor = min(cosines), float(np.median(factors))
     evidence = {"smallest_cosine": cosine, "factor": factor, "misfit": max(gaps)}
+    evidence["point"] = compared[int(np.argmin(cosines))]
     exact = seen.truth.method.startswith("autodiff")
     slack = 1e-6 if exact else 1e-4
     cure = "Subtract it" if cosine < -1 + slack else "Ask `diagnose.gradient` what is wrong with it"

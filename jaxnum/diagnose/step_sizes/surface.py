@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxnum._checks import refuse
-from jaxnum.diagnose.truth import Parameters, Truth, caller, number, truth
+from jaxnum.diagnose.truth import QUICK, Parameters, Truth, caller, number, truth
 from jaxnum.numerics import differences
 from jaxnum.numerics.krylov import lanczos_ends
 from jaxnum.numerics.lift import Lifted, lift
@@ -197,7 +197,7 @@ def _told(found: Any) -> Ends:
     return Ends(float(found.smallest), float(found.largest), np.asarray(found.largest_vector), float(found.residual))
 
 
-@partial(jax.jit, static_argnames="flat")
+@partial(jax.jit, static_argnames="flat", compiler_options=QUICK)
 def _hessian(flat: Flat, x: Any) -> Any:
     return jax.jacfwd(jax.grad(flat))(x)
 

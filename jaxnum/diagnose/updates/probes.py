@@ -20,6 +20,7 @@ import numpy as np
 import optax
 
 from jaxnum._checks import refuse
+from jaxnum.diagnose.truth import QUICK
 from jaxnum.diagnose.updates import calling
 
 NUM_STEPS = 20
@@ -90,33 +91,36 @@ def watch(name: str, update: Any, state: Any = None) -> Watched:
 
 
 def _watch_transformation(name: str, optimizer: Any) -> Watched:
-    def run(gradients, value=0.0):
-        """Columns of `gradients` are independent problems; a third axis holds the coordinates of each."""
-        gradients = jnp.asarray(gradients)
+    def run(gradients, values):
+        """Rows of `gradients` are independent problems, (problems, time, coordinates), each with its parameters."""
 
-        def alone(g):
-            params = jnp.full_like(g[0], value)
+        def alone(g, value):
+            params = jnp.zeros_like(g[0]) + value
 
             def body(memory, g):
-                with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
-                    step, memory = optimizer.update(g, memory, params)
+                step, memory = optimizer.update(g, memory, params)
                 return memory, step
 
-            with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
-                return jax.lax.scan(body, optimizer.init(params), g)[1]
+            return jax.lax.scan(body, optimizer.init(params), g)[1]
 
-        return jax.jit(jax.vmap(alone, in_axes=1, out_axes=1))(gradients)
+        with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+            return jax.vmap(alone)(gradients, values)
 
+    # What one coordinate at a time shows, with the parameters at zero and at one, and what three at once show.
+    count, short = sequences().shape[1], np.concatenate([together(), np.zeros((NUM_STEPS - len(together()), 3))])
+    single = np.concatenate([sequences(), short, sequences()], axis=1).T[:, :, None]
+    values = np.concatenate([np.zeros(count + 3), np.ones(count)])
+    several, ends = np.stack([together(), together()]), np.array([0.0, 1.0])
     try:
-        steps = run(sequences()[:, :, None])
-        joint, apart = run(together()[:, None, :])[:, 0], run(together()[:, :, None])[:, :, 0]
-        moved, held = run(together()[:, None, :], 1.0)[:, 0], run(sequences()[:, :, None], 1.0)[:, :, 0]
+        both = jax.jit(lambda a, b, c, d: (run(a, b), run(c, d)), compiler_options=QUICK)
+        found, pair = both(*map(jnp.asarray, (single, values, several, ends)))
     except Exception as error:
         reason = f"fails with {type(error).__name__}: {str(error).splitlines()[0]:.100}"
         refuse(name, "be an Optax transformation that can be run under `jit`", reason)
-    decay = float(np.max(np.abs(np.asarray(moved[0] - joint[0]))))
-    double = steps.dtype == jnp.float64
-    steps, joint, apart, held = (np.asarray(x, float) for x in (steps[:, :, 0], joint, apart, held))
+    double = found.dtype == jnp.float64
+    found, (joint, moved) = np.asarray(found, float)[:, :, 0].T, np.asarray(pair, float)
+    decay = float(np.max(np.abs(moved[0] - joint[0])))
+    steps, apart, held = found[:, :count], found[: len(together()), count : count + 3], found[:, count + 3 :]
     return Watched(
         steps, joint, apart, decay, double, leaks=False, held=held, way="an Optax transformation", start="optax"
     )

@@ -186,7 +186,8 @@ def _levenberg_marquardt(rule: Rule, steps: np.ndarray, start: np.ndarray, free:
             damping *= 10
         else:
             break
-        if then < 1e-26 or (now - then) < 1e-12 * now:
+        # A rule that fits is approached ever faster; one that hardly comes nearer while it is far away does not.
+        if then < 1e-26 or (now - then) < (1e-3 if then > 1e-6 else 1e-12) * now:
             break
         now = then
     return inside(z[None])[0]
