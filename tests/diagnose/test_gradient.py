@@ -317,7 +317,9 @@ def test_several_parameters_and_no_autodiff_can_be_reproduced_too(capsys):
     at = np.array([[0.3], [0.2]])
     finding = diagnose.gradient(matrix_loss, lambda w: matrix_gradient(w) / 2, at).findings[0]
     assert finding.code == "constant-factor"
-    exec(finding.reproduce, {"matrix_loss": matrix_loss, "claimed_gradient": lambda w: matrix_gradient(w) / 2, "at": at})
+    exec(
+        finding.reproduce, {"matrix_loss": matrix_loss, "claimed_gradient": lambda w: matrix_gradient(w) / 2, "at": at}
+    )
     assert float(capsys.readouterr().out) == pytest.approx(0.5, rel=1e-6)
 
 

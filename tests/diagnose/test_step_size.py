@@ -195,6 +195,19 @@ def test_adam_with_too_few_steps_and_with_enough():
     assert diagnose.step_size(valley.fn, start, optax.adam(0.5), num_steps=100).ok
 
 
+def test_a_rule_that_divides_by_its_gradients_hovers_at_its_limit():
+    # Two points at ±η/2 in every coordinate: RMSprop's own v keeps λ/√v at 2/η, and ½ Σ λ (η/2)² of the loss is left.
+    loss = lambda w: 0.5 * (w[0] ** 2 + 10 * w[1] ** 2)  # noqa: E731
+    [finding] = diagnose.step_size(loss, np.ones(2), optax.rmsprop(0.5), num_steps=200).findings
+    assert finding.code == "rate-above-limit"
+    np.testing.assert_allclose(finding.evidence["limit"], 0.5, rtol=1e-3)
+    np.testing.assert_allclose(finding.evidence["left"], 0.25**2, rtol=1e-3)
+    assert finding.evidence["left_at_a_tenth"] < 0.02 * finding.evidence["left"]
+    quiet = diagnose.step_size(loss, np.ones(2), optax.rmsprop(0.05), num_steps=200)
+    assert quiet.ok, quiet
+    assert any("frozen" in table.title for table in quiet.tables)
+
+
 def test_steps_that_lead_uphill():
     assert codes(diagnose.step_size(bowl, START, optax.scale(0.01))) == ["wrong-sign"]
 

@@ -17,6 +17,7 @@ from jaxnum.diagnose.backprop.explain import Explainer
 from jaxnum.diagnose.backprop.network import Network, Recognized, discover, layouts, recognize
 from jaxnum.diagnose.gradients.rules import meaning
 from jaxnum.diagnose.report import Diagnosis, Finding, Table
+from jaxnum.diagnose.reproduce import block, called, with_lines
 from jaxnum.diagnose.truth import Parameters, double_precision, parameters, spread, truth
 
 _CONTENT = 1e-6  # what differences leave between two right gradients
@@ -68,6 +69,11 @@ def published_number(
         check_positive("samples", samples)
     if (loss is None) != (at is None):
         refuse("at" if at is None else "loss", "be given beside the other", "is None")
+    found = _examined(number, value, slack, samples, loss, at, network)
+    return with_lines(found, _lines(value, loss, network))
+
+
+def _examined(number, value, slack, samples, loss, at, network) -> Diagnosis:
     subject = f"a relative difference of {number}"
     if value <= _CONTENT:
         note = "A difference this small is what rounding and the step of the differences leave: the gradient is right."
@@ -90,9 +96,64 @@ def published_number(
     first = rows[0]
     others = list(dict.fromkeys(r[0] for r in rows[1:] if r[0] != first[0]))[:6]
     message = first[4] + (f" The same number comes from {'; '.join(others)}." if others else "")
-    evidence = {"number": value, "factor": first[3], "alternatives": others}
+    evidence = {"number": value, "factor": first[3], "alternatives": others, "told": first[2], "measure": first[1]}
+    evidence["place"] = first[6] if len(first) > 6 else ""
     cure = "Look which side carries it." if first[0] == "constant-factor" else first[5]
     return Diagnosis(subject, (Finding(first[0], message, evidence, cure),), tuple(notes), (table,))
+
+
+def _lines(value: float, loss: Any, network: Any) -> Callable[[Finding], tuple[str, dict]]:
+    """Return what writes the lines that compute the number of a mistake."""
+
+    def write(finding: Finding) -> tuple[str, dict[str, Any]]:
+        e = finding.evidence
+        if finding.code == "unknown-cause":
+            if value < 1:
+                return block(f"r = {value!r}", "print((1 + r) / (1 - r))  # factor"), {
+                    "factor": (1 + value) / (1 - value)
+                }
+            return block(f"r = {value!r}", "print(r)  # number"), {}
+        if "place" not in e or e["factor"] != 1.0:
+            k = e["factor"]
+            return block(f"k = {k!r}", "print(abs(k - 1) / (abs(k) + 1))  # told"), {}
+        with_network = "" if network is None else ", network=network"
+        return block(
+            "import numpy as np; from jaxnum.diagnose.gradients.published import broken",
+            f"u, g = broken({called(loss, 'loss')}, at, {finding.code!r}, {e['place']!r}{with_network})",
+            f"print({_FORMULAS[list(_MEASURES).index(e['measure'])]})  # told",
+        ), {}
+
+    return write
+
+
+_FORMULAS = (
+    "np.linalg.norm(u - g) / (np.linalg.norm(u) + np.linalg.norm(g))",
+    "np.linalg.norm(u - g) / max(np.linalg.norm(u), np.linalg.norm(g))",
+    "np.linalg.norm(u - g) / np.linalg.norm(g)",
+    "np.linalg.norm(u - g) / np.linalg.norm(u + g)",
+    "np.max(np.abs(u - g) / np.maximum(np.abs(u), np.abs(g)))",
+    "np.linalg.norm(u - g)",
+)
+
+
+def broken(
+    loss: Callable, at: Any, code: str, where: str = "", *, network: Network | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the gradient that a known mistake of backpropagation gives, and the right one, as flat vectors.
+
+    Args:
+        loss: Loss of a network.
+        at: Parameters.
+        code: Code of the mistake, such as `missing-slope`.
+        where: Layers it is made in, in the words of the finding; empty for one that concerns the whole pass.
+        network: Network it belongs to, as for `gradient`.
+    """
+    with double_precision():
+        explainer, true = _explainer(loss, at, network)
+        found = [m for m in explainer.singles if (m.code, m.where) == (code, where)] if explainer else []
+        if not found:
+            refuse("code", "be that of a mistake that can be made in this network", f"is {code!r} in {where!r}")
+        return explainer.predict((found[0],), 1.0)[0], true
 
 
 def _number(number: float | str) -> tuple[float, float]:
@@ -129,15 +190,9 @@ def _factors(value: float, slack: float, samples: int | None) -> Iterator[tuple]
 
 def _tried(loss: Callable, at: Any, network: Network | None) -> list[tuple]:
     """Every known mistake at these parameters: what each definition of the difference gives."""
-    where = parameters(at, loss)
-    found = truth(loss, where)
-    known = _known(loss, where, found, network)
-    if known is None:
+    explainer, true = _explainer(loss, at, network)
+    if explainer is None:
         return []
-    x = where.rounded(where.flat())
-    true, _ = found.gradient(x)
-    leaves = [x[None, s].reshape(1, *shape) for s, shape in zip(where.slices, where.shapes, strict=True)]
-    explainer = Explainer(known, leaves, true[None], 1e-10)
     rows = []
     for mistake in explainer.singles:
         claimed = explainer.predict((mistake,), 1.0)[0]
@@ -149,9 +204,22 @@ def _tried(loss: Callable, at: Any, network: Network | None) -> list[tuple]:
         for name, measure in _MEASURES.items():
             with np.errstate(all="ignore"):
                 told = float(measure(claimed, true))
-            rows.append((mistake.code, name, told, 1.0, message, mistake.cure))
+            rows.append((mistake.code, name, told, 1.0, message, mistake.cure, mistake.where))
     order = list(_MEASURES)
     return sorted(rows, key=lambda r: order.index(r[1]))
+
+
+def _explainer(loss: Callable, at: Any, network: Network | None) -> tuple[Explainer | None, np.ndarray]:
+    """Return what knows the mistakes in this network, None without one, and the true gradient."""
+    where = parameters(at, loss)
+    found = truth(loss, where)
+    known = _known(loss, where, found, network)
+    x = where.rounded(where.flat())
+    true, _ = found.gradient(x)
+    if known is None:
+        return None, true
+    leaves = [x[None, s].reshape(1, *shape) for s, shape in zip(where.slices, where.shapes, strict=True)]
+    return Explainer(known, leaves, true[None], 1e-10), true
 
 
 def _known(loss: Callable, where: Parameters, found: Any, network: Network | None) -> Recognized | None:
