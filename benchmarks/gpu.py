@@ -11,38 +11,21 @@ python benchmarks/gpu.py [--small] [--json FILE]          small sizes are the de
 import json
 import platform
 import sys
-import time
 from datetime import date
 from pathlib import Path
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 from families import WORKLOADS, XOR_X, XOR_Y
+from stopwatch import stopwatch
 
 import jaxnum
 from jaxnum import networks, optimize
 from jaxnum import schrodinger as qm
 
 STEPS = 20  # Cayley steps in a call: enough to hide the launch of the call, too few to take minutes
-
-
-class Timing(NamedTuple):
-    """Seconds of the first call (trace, compile, run) and of the fastest warm one."""
-
-    first: float
-    best: float
-
-
-def stopwatch(fn, *args, repeats=5):
-    def once():
-        start = time.perf_counter()
-        jax.block_until_ready(fn(*args))
-        return time.perf_counter() - start
-
-    return Timing(once(), min(once() for _ in range(repeats)))
 
 
 def copy_bandwidth(num_bytes):

@@ -7,34 +7,17 @@ python benchmarks/networks.py [--x32]
 """
 
 import sys
-import time
-from typing import NamedTuple
 
 import jax
 import numpy as np
 import optax
+from stopwatch import stopwatch
 
 import jaxnum
 from jaxnum import networks
 
 X = np.array([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]])
 Y = np.array([[0.0], [1.0], [1.0], [0.0]])
-
-
-class Timing(NamedTuple):
-    """Seconds of the first call (trace, compile, run) and of the fastest warm one."""
-
-    first: float
-    best: float
-
-
-def stopwatch(fn, repeats=5):
-    def once():
-        start = time.perf_counter()
-        jax.block_until_ready(fn())
-        return time.perf_counter() - start
-
-    return Timing(once(), min(once() for _ in range(repeats)))
 
 
 def numpy_train(model, num_steps, rate):
@@ -71,7 +54,7 @@ def main():
     print(f"{device.platform} {device.device_kind}, {model.weights[0].dtype}, JAX {jax.__version__}")
     print(f"{'who':<34}  {'first s':>8}  {'best s':>8}  {'us/step':>8}  {'times':>6}  {'off from NumPy':>14}")
 
-    loop = stopwatch(lambda: numpy_train(model, num_steps, rate), 3)
+    loop = stopwatch(lambda: numpy_train(model, num_steps, rate), repeats=3)
     base = 1e6 * loop.best / num_steps
     print(f"{'NumPy loop, 1 network':<34}  {'':>8}  {loop.best:8.3f}  {base:8.3f}  {1:6.1f}")
     truth = numpy_train(model, num_steps, rate)
@@ -83,7 +66,7 @@ def main():
         return networks.train_many(make, sgd, X, Y, keys=keys, num_steps=num_steps, save_every=num_steps)
 
     for name, run, count in (("train, 1 network", one, 1), (f"train_many, {members} networks, each", many, members)):
-        timing = stopwatch(lambda run=run: run().residual, 5 if count == 1 else 2)
+        timing = stopwatch(lambda run=run: run().residual, repeats=5 if count == 1 else 2)
         each = 1e6 * timing.best / num_steps / count
         value = run().value
         first = value if count == 1 else jax.tree.map(lambda a: a[0], value)

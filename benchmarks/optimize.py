@@ -8,13 +8,12 @@ python benchmarks/optimize.py [--x32]
 """
 
 import sys
-import time
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from stopwatch import stopwatch
 
 import jaxnum
 from jaxnum import optimize
@@ -23,22 +22,6 @@ try:
     import torch
 except ImportError:
     torch = None
-
-
-class Timing(NamedTuple):
-    """Seconds of the first call (trace, compile, run) and of the fastest warm one."""
-
-    first: float
-    best: float
-
-
-def stopwatch(fn, repeats=5):
-    def once():
-        start = time.perf_counter()
-        jax.block_until_ready(fn())
-        return time.perf_counter() - start
-
-    return Timing(once(), min(once() for _ in range(repeats)))
 
 
 def numpy_adam(y, num_steps, rate, b1=0.9, b2=0.999, eps=1e-8):
@@ -78,7 +61,7 @@ def steps(valley, rate):
                     optimize.minimize(valley.fn, o, valley.y0, num_steps=n, save_every=e).value
                 )
         for name, fn in rows.items():
-            timing = stopwatch(fn, 2 if "loop" in name else 5)
+            timing = stopwatch(fn, repeats=2 if "loop" in name else 5)
             error = 0.0 if name == "NumPy loop" else np.max(np.abs(np.asarray(fn()) - truth))
             per_step[name] = 1e6 * timing.best / num_steps
             numbers = f"{timing.first:8.3f}  {timing.best:9.5f}  {per_step[name]:8.3f}  {error:14.1e}"
@@ -118,7 +101,8 @@ def maps(valley, per_step):
         return optax.sgd(rate, momentum=beta)
 
     timing = stopwatch(
-        lambda: optimize.learning_rate_map(valley.fn, heavy_ball, valley.y0, rates, betas, num_steps=num_steps), 2
+        lambda: optimize.learning_rate_map(valley.fn, heavy_ball, valley.y0, rates, betas, num_steps=num_steps),
+        repeats=2,
     )
     runs = n * n * num_steps
     print(f"\nmap of {n} x {n} runs of {num_steps} steps in one call:")

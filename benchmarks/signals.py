@@ -11,7 +11,6 @@ PyNumDiff is compared where it is installed (pip install pynumdiff cvxpy); witho
 """
 
 import sys
-import time
 import warnings
 
 import jax
@@ -22,6 +21,7 @@ from scipy.interpolate import make_smoothing_spline
 from scipy.linalg import solveh_banded
 from scipy.ndimage import gaussian_filter1d
 from scipy.signal import savgol_filter
+from stopwatch import stopwatch
 
 import jaxnum
 from jaxnum import signals
@@ -65,10 +65,12 @@ def ours():
     """Our methods: name -> (function of one parameter, its values)."""
     t = DT * np.arange(COUNT)
     lengths = np.geomspace(0.01, 0.5, 24)
-    families = {f"local polynomial {p}": (lambda b, p=p: signals.LocalPolynomial(b, p), lengths) for p in (2, 3, 4)}
+    families = {
+        f"local polynomial {p}": (lambda b, p=p: signals.LocalPolynomial(b, p), lengths) for p in (2, 3, 4, 5, 6)
+    }
     families |= {
         f"Whittaker {m}": (lambda s, m=m: signals.Whittaker(s, m), np.geomspace(0.005, 0.35, 24) ** (2 * m))
-        for m in (2, 3, 4)
+        for m in (2, 3, 4, 5)
     }
     families["smoothing spline"] = (signals.SmoothingSpline, np.geomspace(0.005, 0.5, 24) ** 4 / DT)
     families |= {
@@ -87,7 +89,7 @@ def ours():
 def scipys():
     t = DT * np.arange(COUNT)
     windows = np.unique(np.geomspace(5, 201, 24).astype(int) // 2 * 2 + 1)
-    for p in (2, 3, 4):
+    for p in (2, 3, 4, 5, 6):
         yield f"SciPy savgol {p}", lambda y, w, p=p: savgol_filter(y, w, p, deriv=1, delta=DT), windows[windows > p + 1]
     spline = lambda y, s: make_smoothing_spline(t, y, lam=s).derivative()(t)  # noqa: E731
     yield "SciPy smoothing spline", spline, np.geomspace(0.005, 0.5, 24) ** 4 / DT
@@ -99,7 +101,7 @@ def pynumdiffs():
         return
     windows = np.unique(np.geomspace(5, 201, 24).astype(int) // 2 * 2 + 1)
     second = lambda f: lambda y, v: f(y, v)[1]  # noqa: E731
-    for p in (2, 3, 4):
+    for p in (2, 3, 4, 5, 6):
         smooth = second(lambda y, w, p=p: pynumdiff.savgoldiff(y, DT, p, int(w), max(3, int(w) // 3)))
         yield f"PyNumDiff savgol {p}", smooth, windows[windows > p + 1]
         poly = second(lambda y, w, p=p: pynumdiff.polydiff(y, DT, p, int(w)))
@@ -157,17 +159,6 @@ def accuracy():
     print(f"largest ratio {worst:.3f}")
 
 
-def stopwatch(fn, repeats=5):
-    """Seconds of the first call and of the fastest warm one."""
-
-    def once():
-        start = time.perf_counter()
-        jax.block_until_ready(fn())
-        return time.perf_counter() - start
-
-    return once(), min(once() for _ in range(repeats))
-
-
 def speed():
     device = jax.devices()[0]
     print(f"{device.platform} {device.device_kind}, float64, JAX {jax.__version__}, {jax.local_device_count()} device")
@@ -176,7 +167,7 @@ def speed():
         y = rng.normal(size=(batch, n))
         held = jnp.asarray(y)
         copy = jax.jit(lambda a: a + 1.0)
-        memory = stopwatch(lambda copy=copy, held=held: copy(held))[1]
+        memory = stopwatch(lambda copy=copy, held=held: copy(held)).best
         print(f"\n{batch} x {n}: read and write once {1e3 * memory:.1f} ms, {16 * y.size / memory / 1e9:.1f} GB/s")
         print(f"{'filter':<34} {'first s':>8} {'jaxnum ms':>10} {'SciPy ms':>9} {'ratio':>6} {'of memory':>9}  off")
         bands = np.zeros((3, n))
@@ -199,7 +190,7 @@ def speed():
             one = lambda y, method=method: signals.smooth(y, method=method)  # noqa: E731
             run = jax.jit(jax.vmap(one) if batch > 1 else lambda y, one=one: one(y[0]))
             first, mine = stopwatch(lambda run=run, held=held: run(held))
-            _, other = stopwatch(lambda theirs=theirs, y=y: theirs(y), 3)
+            _, other = stopwatch(lambda theirs=theirs, y=y: theirs(y), repeats=3)
             off = np.max(np.abs(np.asarray(run(held).value) - theirs(y)))
             row = f"{name:<34} {first:8.2f} {1e3 * mine:10.1f} {1e3 * other:9.1f} {mine / other:6.2f}"
             print(f"{row} {memory / mine:9.1%}  {off:.0e}", flush=True)

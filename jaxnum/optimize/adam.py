@@ -134,7 +134,8 @@ def adam(
 
 def _blend(share: Any, old: Any, new: Any) -> Any:
     # 1 − share before rounding: in bfloat16 a share of 0.999 is 1, and the mean would never hear of anything new.
-    return _like(share, old) * old + _like(1 - share, old) * new
+    # In this order, which is Optax's: where a product and a sum are rounded once, it matters which product.
+    return _like(1 - share, old) * new + _like(share, old) * old
 
 
 def _gathered(share: Any, count: Any, dtype: Any) -> Any:
