@@ -82,6 +82,18 @@ def march(
         return _chunks(step, observe, state, args, every, num_steps, first_step, show)
 
 
+def stride(step: Callable[[Any, Any, Any], Any], state: Any, args: Any, start: Any, length: Any) -> Any:
+    """Take `length` steps from step `start` on; both may be traced, so that one compilation serves all numbers.
+
+    The loop has no reverse mode: for those who differentiate by rules of their own.
+    """
+
+    def body(i, state):
+        return step(state, args, start + i)
+
+    return jax.lax.fori_loop(0, length, body, state)
+
+
 def _chunks(step, observe, state, args, every, num_steps, first_step, show):
     """March in chunks of whole rows where rows are close, else in strides that end at the rows."""
     at_once = max(1, num_steps // every // _CHUNKS)
@@ -158,9 +170,10 @@ def _advance(step, observe, state, args, start, every, num_rows):
     return _rows(step, observe, state, args, jnp.asarray(start, jnp.int32), every, num_rows)
 
 
-@partial(jax.jit, static_argnames=("step", "length"))
+@partial(jax.jit, static_argnames="step")
 def _repeat(step, state, args, start, length):
-    return _steps(step, state, args, jnp.asarray(start, jnp.int32), length)
+    # Nobody differentiates a march that he watches, and strides come in several lengths.
+    return stride(step, state, args, jnp.asarray(start, jnp.int32), jnp.asarray(length, jnp.int32))
 
 
 @partial(jax.jit, static_argnames="observe")

@@ -18,6 +18,9 @@ go side by side, A = D + E F with the blocks D and the couplings E F between the
 S holds two columns for each block, and R is 8 x 8. The corners of a cyclic matrix are one coupling more. The transposed
 matrix is solved with the same factors, A⁻ᵀ b = D⁻ᵀ (b - Fᵀ Rᵀ Sᵀ b).
 
+Who solves again and again keeps his vectors as such blocks, (rows of a block, blocks): `to_rows`, `from_rows`, and
+`solve_rows` with one of a stack of matrices.
+
 References:
     Thomas's elimination and the formula of Sherman, Morrison and Woodbury: Golub & Van Loan, Matrix Computations,
     4th edition, sections 4.3 and 2.1.4; blocks side by side: Polizzi & Sameh (2006),
@@ -26,6 +29,7 @@ References:
 
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -129,40 +133,48 @@ def factor(bands: Array, *, cyclic: bool = False) -> Factors:
         cyclic: Whether the entries outside are corners.
     """
     # Derivatives go through the bands themselves, in `solve_factored`; differentiating the elimination is not needed.
-    fixed = jax.lax.stop_gradient(bands)
-    if not cyclic:
-        fixed = fixed.at[0, 0].set(0).at[2, -1].set(0)
-    blocks = _BLOCKS if bands.shape[1] >= _LONG else 1
-    spare = -bands.shape[1] % blocks
+    lower, diagonal, upper = to_rows(jax.lax.stop_gradient(bands))
+    rows, blocks = diagonal.shape
+    first, last, beyond = _places(bands.shape[1])
+    zero = jnp.zeros((), bands.dtype)
     # The last block is filled up with rows of the unit matrix.
-    lower, upper = (_cut(jnp.pad(band, (0, spare)), blocks) for band in (fixed[0], fixed[2]))
-    diagonal = _cut(jnp.pad(fixed[1], (0, spare), constant_values=1), blocks)
-    last = _last_rows(spare, blocks)
-    inner_upper = upper.at[last].set(0)
+    diagonal = jnp.where(beyond, zero + 1, diagonal)
+    # What couples a block to the one before and to the one after; a matrix that is not cyclic has no corners.
+    block = np.arange(blocks)[None]
+    to_before = jnp.where(first & (cyclic | (block > 0)), lower, zero)
+    to_after = jnp.where(last & (cyclic | (block < blocks - 1)), upper, zero)
+    lower, upper = jnp.where(first, zero, lower), jnp.where(last, zero, upper)
 
-    def eliminate(carry, row):
-        reciprocal, above = carry
-        low, middle, up = row
-        multiplier = low * reciprocal
-        reciprocal = 1 / (middle - multiplier * above)
-        return (reciprocal, up), (multiplier, reciprocal)
+    def eliminate(reciprocal, row):
+        middle, product = row
+        reciprocal = _reciprocal(middle - product * reciprocal)
+        return reciprocal, reciprocal
 
-    zero = jnp.zeros((blocks,), bands.dtype)
-    rows = (lower.at[0].set(0), diagonal, inner_upper)
-    _, (multipliers, pivots) = jax.lax.scan(eliminate, (zero, zero), rows)
-    uppers = inner_upper * pivots
+    # Loops that carry little stay inside the processor, so what can be done outside is done outside.
+    none = jnp.zeros((1, blocks), bands.dtype)
+    products = lower * jnp.concatenate([none, upper[:-1]])
+    _, pivots = jax.lax.scan(eliminate, none[0], (diagonal, products))
+    multipliers, uppers = lower * jnp.concatenate([none, pivots[:-1]]), upper * pivots
     if blocks == 1 and not cyclic:
         return Factors(bands, multipliers, pivots, uppers, None, None, None, cyclic)
-    couplings = jnp.zeros((diagonal.shape[0], 2, blocks), bands.dtype)
-    couplings = couplings.at[0, 0].set(lower[0]).at[last[0], 1, last[1]].set(upper[last])
-    answers = _chains(multipliers[:, None], pivots[:, None], uppers[:, None], couplings)
-    before, after = answers[:, 0], answers[:, 1]
+    before, after = jax.lax.map(partial(_chains, multipliers, pivots, uppers), jnp.stack([to_before, to_after]))
     # First and last rows of each block answer to the last of the block before it and the first of the block after it.
-    one = jnp.eye(blocks, dtype=bands.dtype)
-    to_first, to_last = jnp.roll(one, 1, axis=1), jnp.roll(one, -1, axis=1)
-    rows = [jnp.concatenate([after[at][:, None] * to_first, before[at][:, None] * to_last], axis=1) for at in (0, last)]
-    ends = _inverse(jnp.eye(2 * blocks, dtype=bands.dtype) + jnp.concatenate(rows))
+    one = np.eye(blocks)
+    to_first, to_last = (jnp.asarray(np.roll(one, turn, axis=1), bands.dtype) for turn in (1, -1))
+    spare = rows * blocks - bands.shape[1]
+    parts = [
+        jnp.concatenate([a[:, None] * to_first, b[:, None] * to_last], axis=1)
+        for a, b in ((after[0], before[0]), (_last(after, spare), _last(before, spare)))
+    ]
+    ends = _inverse(jnp.asarray(np.eye(2 * blocks), bands.dtype) + jnp.concatenate(parts))
     return Factors(bands, multipliers, pivots, uppers, before, after, ends, cyclic)
+
+
+def factor_all(bands: Array, *, cyclic: bool = False) -> Factors:
+    """Eliminate a stack of matrices (matrices, 3, n), one after the other: a loop of short rows is the fastest."""
+    if bands.shape[0] == 1:
+        return jax.tree.map(lambda x: x[None], factor(bands[0], cyclic=cyclic))
+    return jax.lax.map(partial(factor, cyclic=cyclic), bands)
 
 
 def solve_factored(factors: Factors, b: Array, *, transposed: bool = False) -> Array:
@@ -186,6 +198,50 @@ def solve_factored(factors: Factors, b: Array, *, transposed: bool = False) -> A
         return _substitute(fixed, b, not transposed)
 
     return jax.lax.custom_linear_solve(product, b, inverse, inverse_transposed)
+
+
+def to_rows(x: Array) -> Array:
+    """Return a vector (..., n) as its blocks side by side, (..., rows of a block, blocks), filled up with zeros."""
+    blocks = _num_blocks(x.shape[-1])
+    x = jnp.pad(x, [(0, 0)] * (x.ndim - 1) + [(0, -x.shape[-1] % blocks)])
+    return jnp.swapaxes(x.reshape(*x.shape[:-1], blocks, -1), -1, -2)
+
+
+def from_rows(x: Array, n: int) -> Array:
+    """Return the vector (..., n) of its blocks."""
+    return jnp.swapaxes(x, -1, -2).reshape(*x.shape[:-2], -1)[..., :n]
+
+
+def neighbors_in_rows(x: Array, n: int, *, cyclic: bool = False) -> tuple[Array, Array]:
+    """Return x_{j-1} and x_{j+1} for every j as blocks, zero outside; n is the length of the vector."""
+    spare = x.size - n
+    zero = jnp.zeros((), x.dtype)
+    ends, starts = jnp.roll(_last(x, spare), 1), jnp.roll(x[0], -1)
+    first, last, beyond = _places(n)
+    before = jnp.where(first, ends[None], jax.lax.pad(x, zero, ((1, -1, 0), (0, 0, 0))))
+    after = jnp.where(last, starts[None], jax.lax.pad(x, zero, ((-1, 1, 0), (0, 0, 0))))
+    if cyclic:
+        return jnp.where(beyond, zero, before) if spare else before, after
+    block = np.arange(x.shape[1])[None]
+    no_before, no_after = beyond | (first & (block == 0)), last & (block == x.shape[1] - 1)
+    return jnp.where(no_before, zero, before), jnp.where(no_after, zero, after)
+
+
+def solve_rows(factors: Factors, k: Any, b: Array) -> Array:
+    """Solve with matrix k of a stack, those of `factor_all`; without derivatives.
+
+    Args:
+        factors: What `factor_all` returned.
+        k: Which of them; may be traced.
+        b: Right-hand side as blocks, zero where there is nothing of the vector.
+
+    Returns:
+        Solution as blocks.
+    """
+    # One member of a batch after the other, on a CPU; see `_substitute`.
+    loop = jax.custom_batching.sequential_vmap(_in_rows)
+    k = jnp.asarray(k, jnp.int32)
+    return jax.lax.platform_dependent(factors, k, b, cpu=loop, default=_library_rows)
 
 
 def neighbors(x: Array, *, cyclic: bool = False) -> tuple[Array, Array]:
@@ -213,38 +269,85 @@ def _library(factors: Factors, b: Array, transposed: bool) -> Array:
     return solve(transpose(factors.bands) if transposed else factors.bands, b, cyclic=factors.cyclic)
 
 
+def _library_rows(factors: Factors, k: Array, b: Array) -> Array:
+    bands = jax.lax.dynamic_index_in_dim(factors.bands, k, keepdims=False)
+    return to_rows(solve(bands, from_rows(b, bands.shape[1]), cyclic=factors.cyclic))
+
+
+def _in_rows(factors: Factors, k: Array, b: Array) -> Array:
+    # Matrix k is not cut out of the stack: the loops read their rows where they are.
+    multipliers, pivots, uppers = (
+        x.reshape(-1, x.shape[-1]) for x in (factors.multipliers, factors.pivots, factors.uppers)
+    )
+    first = k * b.shape[0]
+
+    def down(carry, value):
+        y, i = carry
+        y = value - _row(multipliers, i) * y
+        return (y, i + 1), y
+
+    def up(carry, y):
+        x, i = carry
+        x = y * _row(pivots, i) - _row(uppers, i) * x
+        return (x, i - 1), x
+
+    zero = jnp.zeros_like(b[0])
+    (_, end), y = jax.lax.scan(down, (zero, first), b)
+    y = jax.lax.scan(up, (zero, end - 1), y, reverse=True)[1]
+    if factors.ends is None:
+        return y
+    before, after, ends = (
+        jax.lax.dynamic_index_in_dim(x, k, keepdims=False) for x in (factors.before, factors.after, factors.ends)
+    )
+    return _mended(y, before, after, ends, factors.bands.shape[-1])
+
+
+def _mended(y: Array, before: Array, after: Array, ends: Array, n: int) -> Array:
+    """Return the answer of all blocks together from those that each block gives alone."""
+    both = jnp.concatenate([y[0], _last(y, y.size - n)])
+    first, final = jnp.split(jnp.sum(ends * both[None], axis=1), 2)
+    return y - before * jnp.roll(final, 1)[None] - after * jnp.roll(first, -1)[None]
+
+
+def _row(x: Array, i: Array) -> Array:
+    return jax.lax.dynamic_index_in_dim(x, i, keepdims=False)
+
+
 def _in_blocks(factors: Factors, b: Array) -> Array:
-    rows, last = _rows(factors, b)
-    y = _chains(factors.multipliers, factors.pivots, factors.uppers, rows)
-    if factors.ends is not None:
-        first, final = jnp.split(factors.ends @ jnp.concatenate([y[0], y[last]]), 2)
-        y = y - factors.before * jnp.roll(final, 1)[None] - factors.after * jnp.roll(first, -1)[None]
-    return _joined(y, b.shape[0])
+    n = b.shape[0]
+    y = _chains(factors.multipliers, factors.pivots, factors.uppers, to_rows(b))
+    return from_rows(y if factors.ends is None else _mended(y, factors.before, factors.after, factors.ends, n), n)
 
 
 def _in_blocks_transposed(factors: Factors, b: Array) -> Array:
-    rows, last = _rows(factors, b)
+    n, rows = b.shape[0], to_rows(b)
     if factors.ends is not None:
         first = jnp.roll(jnp.sum(factors.after * rows, axis=0), 1)
         final = jnp.roll(jnp.sum(factors.before * rows, axis=0), -1)
-        first, final = jnp.split(factors.ends.T @ jnp.concatenate([first, final]), 2)
-        rows = rows.at[0].add(-first).at[last].add(-final)
+        first, final = jnp.split(jnp.sum(factors.ends * jnp.concatenate([first, final])[:, None], axis=0), 2)
+        at_first, at_last, _ = _places(n)
+        zero = jnp.zeros((), b.dtype)
+        rows = rows - jnp.where(at_first, first[None], zero) - jnp.where(at_last, final[None], zero)
     # The two triangles, transposed, are the same bands in exchanged parts.
-    zero = jnp.zeros((1, rows.shape[1]), rows.dtype)
-    down = jnp.concatenate([zero, factors.uppers[:-1]])
-    up = jnp.concatenate([factors.multipliers[1:], zero])
-    return _joined(_chains(down, factors.pivots, up, rows), b.shape[0])
+    none = jnp.zeros((1, rows.shape[1]), rows.dtype)
+    down = jnp.concatenate([none, factors.uppers[:-1]])
+    up = jnp.concatenate([factors.multipliers[1:], none])
+    return from_rows(_chains(down, factors.pivots, up, rows), n)
 
 
 def _inverse(matrix: Array) -> Array:
     """Return the inverse of a small matrix by elimination without pivoting, like the rest of it."""
     n = matrix.shape[0]
+    place = np.arange(n)
 
     def clear(k, both):
-        row = both[k] / both[k, k]
-        return (both - both[:, k][:, None] * row[None]).at[k].set(row)
+        row = _row(both, k)
+        row = row / _row(row, k)
+        column = jax.lax.dynamic_slice_in_dim(both, k, 1, axis=1)
+        return jnp.where((place == k)[:, None], row[None], both - column * row[None])
 
-    return jax.lax.fori_loop(0, n, clear, jnp.concatenate([matrix, jnp.eye(n, dtype=matrix.dtype)], axis=1))[:, n:]
+    both = jnp.concatenate([matrix, jnp.asarray(np.eye(n), matrix.dtype)], axis=1)
+    return jax.lax.fori_loop(0, n, clear, both)[:, n:]
 
 
 def _chains(multipliers: Array, pivots: Array, uppers: Array, b: Array) -> Array:
@@ -265,26 +368,29 @@ def _chains(multipliers: Array, pivots: Array, uppers: Array, b: Array) -> Array
     return jax.lax.scan(up, zero, (y, pivots, uppers), reverse=True)[1]
 
 
-def _cut(x: Array, blocks: int) -> Array:
-    return x.reshape(blocks, -1).T
+def _num_blocks(n: int) -> int:
+    return _BLOCKS if n >= _LONG else 1
 
 
-def _rows(factors: Factors, b: Array) -> tuple[Array, tuple]:
-    """Return b cut into blocks, and where the last row of each block is."""
-    rows, blocks = factors.pivots.shape
-    spare = rows * blocks - b.shape[0]
-    return _cut(jnp.pad(b, (0, spare)), blocks), _last_rows(spare, blocks)
+def _reciprocal(z: Array) -> Array:
+    """Return 1/z; a complex division that guards against overflow would take longest of all in a recurrence."""
+    if not jnp.iscomplexobj(z):
+        return 1 / z
+    return z.conj() * (1 / (z.real**2 + z.imag**2)).astype(z.dtype)
 
 
-def _last_rows(spare: int, blocks: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the index of the last row of every block that is not a spare one."""
-    rows = np.full(blocks, -1)
-    rows[-1] -= spare
-    return rows, np.arange(blocks)
+def _places(n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return masks (rows, blocks): the first row of a block, its last, and what lies beyond the end of the vector."""
+    blocks = _num_blocks(n)
+    rows = -(-n // blocks)
+    row, block = np.arange(rows)[:, None], np.arange(blocks)[None]
+    end = np.where(block == blocks - 1, n - (blocks - 1) * rows - 1, rows - 1)
+    return (row == 0) & (block >= 0), row == end, row > end
 
 
-def _joined(x: Array, n: int) -> Array:
-    return x.T.reshape(-1)[:n]
+def _last(x: Array, spare: int) -> Array:
+    """Return the last row of every block that is not a spare one."""
+    return jnp.concatenate([x[-1, :-1], x[-1 - spare, -1:]]) if spare else x[-1]
 
 
 def _rank_one(bands: Array) -> tuple[Array, Array, Array]:

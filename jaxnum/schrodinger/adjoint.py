@@ -10,15 +10,15 @@ Three ways, all of the same gradient up to rounding:
 import math
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
 from jaxnum._checks import as_count, refuse
-from jaxnum.numerics.march import march
-from jaxnum.schrodinger.steps import Step, observe
+from jaxnum.numerics.march import stride
+from jaxnum.schrodinger.steps import Step
 
 
 @dataclass(frozen=True)
@@ -74,102 +74,119 @@ def check_adjoint(adjoint: Any) -> None:
         refuse("adjoint", "be `Reversible()`, `Checkpointed()` or `Direct()`", f"is {what}")
 
 
-def walk(step: Any, parameters: Any, psi: Array, **options: Any) -> tuple[Any, Array]:
-    """Take all steps; return the last state and the recorded rows."""
+class Course(NamedTuple):
+    """The steps of a run and the rows between them, as numbers that may be traced.
+
+    Attributes:
+        first: Number of the first step.
+        last: Number of the step at which the run ends.
+        every: Steps from one row to the next; the last row comes at the end.
+    """
+
+    first: Any
+    last: Any
+    every: Any
+
+    def stretches(self, intervals: int) -> Array:
+        """Return the steps between rows, (intervals,)."""
+        first, last, every = (jnp.asarray(v, jnp.int32) for v in self)
+        return jnp.minimum(every, last - first - every * jnp.arange(intervals, dtype=jnp.int32))
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0, 1))
+def walk_reversibly(step: Step, intervals: int, course: Course, parameters: Any, psi: Array) -> Array:
+    """Take all steps and return the rows, from the start to the end; in reverse mode walk the steps back."""
+    return _forward(step, intervals, course, parameters, psi)[0]
+
+
+def _forward(step, intervals, course, parameters, psi):
     prepared = step.prepare(parameters)
-    return march(step, observe, step.start(psi, prepared), prepared, **options)
+
+    def row(carry, length):
+        state, n = carry
+        state = stride(step, state, prepared, n, length)
+        return (state, n + length), step.leave(state)
+
+    carry = step.enter(psi), jnp.asarray(course.first, jnp.int32)
+    (state, _), rows = jax.lax.scan(row, carry, course.stretches(intervals))
+    return jnp.concatenate([psi[None], rows]), (course, parameters, prepared, state)
 
 
-def walk_checkpointed(
-    step: Any,
-    parameters: Any,
-    psi: Array,
-    *,
-    num_steps: int,
-    first_step: int,
-    save_every: int | None,
-    every: int | None,
-) -> tuple[Any, Array]:
-    """Take all steps like `walk`, and in reverse mode repeat them between checkpoints."""
-    prepared = step.prepare(parameters)
+def _backward(step, intervals, saved, rows):
+    course, parameters, prepared, psi = saved
 
-    def stretch(carry, _, length):
-        def one(carry, _):
-            state, n = carry
-            return (step(state, prepared, n), n + 1), None
-
-        return jax.lax.scan(one, carry, length=length)
-
-    def row(carry, _, length):
-        # Inside a scan nothing can be merged with the first pass, so the guard against that is not needed.
-        again = partial(jax.checkpoint, prevent_cse=False)
-        chunk = min(every or math.isqrt(length - 1) + 1, length)
-        carry, _ = jax.lax.scan(again(partial(stretch, length=chunk)), carry, length=length // chunk)
-        if length % chunk:
-            carry, _ = again(partial(stretch, length=length % chunk))(carry, None)
-        return carry, observe(carry[0], prepared)
-
-    between = min(save_every or num_steps, num_steps)
-    count, rest = divmod(num_steps, between)
-    start = step.start(psi, prepared), jnp.int32(first_step)
-    carry, rows = jax.lax.scan(partial(row, length=between), start, length=count)
-    rows = jnp.concatenate([psi[None], rows])
-    if rest:
-        carry, last = row(carry, None, rest)
-        rows = jnp.concatenate([rows, last[None]])
-    return carry[0], rows
-
-
-@partial(jax.custom_vjp, nondiff_argnums=(0, 1, 2, 3))
-def walk_reversibly(
-    step: Step, num_steps: int, first_step: int, save_every: int | None, parameters: Any, psi: Array
-) -> tuple[Array, Array]:
-    """Take all steps like `walk`, and in reverse mode walk them back."""
-    return walk(step, parameters, psi, num_steps=num_steps, first_step=first_step, save_every=save_every)
-
-
-def _forward(step, num_steps, first_step, save_every, parameters, psi):
-    prepared = step.prepare(parameters)
-    options = {"num_steps": num_steps, "first_step": first_step, "save_every": save_every}
-    last, rows = march(step, observe, psi, prepared, **options)
-    return (last, rows), (parameters, prepared, last)
-
-
-def _backward(step, num_steps, first_step, save_every, saved, cotangents):
-    parameters, prepared, psi = saved
-    g, rows = cotangents
-    every = min(save_every or num_steps, num_steps)
-    count, rest = divmod(num_steps, every)
-
-    def back(carry, _):
+    def row(carry, at):
         psi, g, gradient, n = carry
-        psi, g, more = step.back(psi, g, prepared, parameters, n)
-        return (psi, g, jax.tree.map(jnp.add, gradient, more), n - 1), None
+        more, length = at
 
-    def segment(carry, row, length):
-        psi, g, gradient, n = carry
-        carry, _ = jax.lax.scan(back, (psi, g + row, gradient, n), length=length)
-        return carry, None
+        def back(i, carry):
+            return step.back(*carry, prepared, parameters, n - 1 - i)
 
-    carry = (psi, g, jax.tree.map(jnp.zeros_like, parameters), jnp.int32(first_step + num_steps - 1))
-    if rest:
-        carry, _ = segment(carry, rows[count + 1], rest)
-    carry, _ = jax.lax.scan(partial(segment, length=every), carry, rows[1 : count + 1], reverse=True)
-    _, g, gradient, _ = carry
-    return gradient, g + rows[0]
+        carry = jax.lax.fori_loop(0, length, back, (psi, g + step.enter(more), gradient))
+        return (*carry, n - length), None
+
+    last = jnp.asarray(course.last, jnp.int32)
+    carry = (psi, jnp.zeros_like(psi), step.no_gradient(prepared, parameters, psi), last)
+    (_, g, gradient, _), _ = jax.lax.scan(row, carry, (rows[1:], course.stretches(intervals)), reverse=True)
+    return None, step.gradient(gradient, parameters), step.leave(g) + rows[0]
 
 
 walk_reversibly.defvjp(_forward, _backward)
 
 
-def walk_home(step: Step, num_steps: int, first_step: int, parameters: Any, psi: Array) -> Array:
+def walk_home(step: Step, course: Course, parameters: Any, psi: Array) -> Array:
     """Undo all steps and return the wave function that the walk back takes for the first one."""
-    prepared = step.prepare(parameters)
+    # Backwards in time is forwards for the conjugate; a moving step must be undone with its own matrices all the same.
+    prepared, last = step.prepare(parameters), jnp.asarray(course.last, jnp.int32)
+    state = step.enter(psi)
 
-    def back(carry, _):
-        psi, n = carry
-        psi, _, _ = step.back(psi, jnp.zeros_like(psi), prepared, parameters, n)
-        return (psi, n - 1), None
+    def back(i, psi):
+        nothing = step.no_gradient(prepared, parameters, psi)
+        return step.back(psi, jnp.zeros_like(psi), nothing, prepared, parameters, last - 1 - i)[0]
 
-    (psi, _), _ = jax.lax.scan(back, (psi, jnp.int32(first_step + num_steps - 1)), length=num_steps)
-    return psi
+    return step.leave(jax.lax.fori_loop(0, last - jnp.asarray(course.first, jnp.int32), back, state))
+
+
+def walk_checkpointed(step: Step, course: Course, every: int | None, parameters: Any, psi: Array) -> Array:
+    """Take all steps like `walk_reversibly`, in numbers known beforehand; in reverse mode repeat them between states.
+
+    Args:
+        step: Step.
+        course: Steps and rows, as integers.
+        every: Steps from one remembered state to the next, or None for the root of their number; 0 remembers all,
+            and serves forward mode too.
+        parameters: Those of the step.
+        psi: Wave function to start from.
+    """
+    prepared = step.prepare_differentiable(parameters)
+    # Inside a scan nothing can be merged with the first pass, so the guard against that is not needed.
+    again = partial(jax.checkpoint, prevent_cse=False)
+
+    def stretch(carry, _, length):
+        def one(carry, _):
+            state, n = carry
+            return (step.differentiable(state, prepared, n), n + 1), None
+
+        return jax.lax.scan(one, carry, length=length)
+
+    def row(carry, _, length):
+        if every == 0:
+            carry, _ = stretch(carry, None, length)
+            return carry, seen(carry)
+        chunk = min(every or math.isqrt(length - 1) + 1, length)
+        carry, _ = jax.lax.scan(again(partial(stretch, length=chunk)), carry, length=length // chunk)
+        if length % chunk:
+            carry, _ = again(partial(stretch, length=length % chunk))(carry, None)
+        return carry, seen(carry)
+
+    def seen(carry):
+        return carry[0][0] if isinstance(carry[0], tuple) else carry[0]
+
+    count, rest = divmod(course.last - course.first, course.every)
+    start = step.start_differentiable(psi, prepared), jnp.int32(course.first)
+    carry, rows = jax.lax.scan(partial(row, length=course.every), start, length=count)
+    rows = jnp.concatenate([psi[None], rows])
+    if rest:
+        carry, last = row(carry, None, rest)
+        rows = jnp.concatenate([rows, last[None]])
+    return rows

@@ -99,10 +99,14 @@ def energy_bands(potential: Array, kinetic: Array, space_order: int) -> Array:
     return jnp.stack([lower, 2 * kinetic + potential * (10 / 12), upper])
 
 
+def shifts(dt_over_hbar: Array, time_order: int, dtype: Any) -> Array:
+    """Return c_s/ħ for every root, (roots,)."""
+    return jnp.asarray(-1j / pade_roots(time_order), dtype) * dt_over_hbar.astype(dtype)
+
+
 def shifted_bands(energy: Array, averaging: Array | None, dt_over_hbar: Array, time_order: int, dtype: Any) -> Array:
     """Return M + c_s (K + MV)/ħ for every root, (roots, 3, n)."""
-    shifts = jnp.asarray(-1j / pade_roots(time_order), dtype) * dt_over_hbar.astype(dtype)
-    bands = shifts[:, None, None] * energy.astype(dtype)[None]
+    bands = shifts(dt_over_hbar, time_order, dtype)[:, None, None] * energy.astype(dtype)[None]
     if averaging is None:
         return bands.at[:, 1].add(1)
     return bands + averaging.astype(dtype)[None]

@@ -12,7 +12,7 @@ part of the kicks.
 
 import inspect
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -27,14 +27,14 @@ from jaxnum._progress import Progress
 from jaxnum._solution import History, Solution
 from jaxnum._status import Status
 from jaxnum._typing import is_traced
-from jaxnum.numerics.march import Interrupted, saved_steps
+from jaxnum.numerics.march import Interrupted, march
 from jaxnum.schrodinger.adjoint import (
     REVERSIBLE,
     Checkpointed,
+    Course,
     Direct,
     Reversible,
     check_adjoint,
-    walk,
     walk_checkpointed,
     walk_home,
     walk_reversibly,
@@ -51,12 +51,12 @@ from jaxnum.schrodinger.boundaries import (
     is_cyclic,
     is_open,
 )
-from jaxnum.schrodinger.cayley import CAYLEY, Cayley, as_potential, averaging_bands, energy_bands, shifted_bands
+from jaxnum.schrodinger.cayley import CAYLEY, Cayley, as_potential
 from jaxnum.schrodinger.grid import Grid, check_grid
 from jaxnum.schrodinger.observables import mean_energy
 from jaxnum.schrodinger.split_operator import FourierFlow, SplitOperator, wave_numbers
-from jaxnum.schrodinger.splitting import GENERAL, QUADRATIC, Kick, Splitting, phase
-from jaxnum.schrodinger.steps import CayleyFlow, Step, observe
+from jaxnum.schrodinger.splitting import GENERAL, GRADIENT, QUADRATIC, Kick, Splitting, angles, phase
+from jaxnum.schrodinger.steps import CayleyFlow, Leave, Pieces, Step, bands_of
 from jaxnum.schrodinger.transparent import OpenStep, kernel, walk_between, walk_home_between
 
 # Gauss's two points in a step, and how strongly each half step feels the potentials there.
@@ -78,8 +78,8 @@ class _Inputs(NamedTuple):
     hbar: Array
     nonlinearity: Array
 
-    def dt(self, num_steps: int) -> Array:
-        return (self.t1 - self.t0) / num_steps
+    def dt(self, course: Course) -> Array:
+        return (self.t1 - self.t0) / jnp.asarray(course.last, self.t0.dtype)
 
     def kinetic(self) -> Array:
         """Return ħ²/(2mΔx²), an energy."""
@@ -88,23 +88,28 @@ class _Inputs(NamedTuple):
 
 @dataclass(frozen=True)
 class _Run:
-    """What a run is compiled for."""
+    """What a run is compiled for; not the number of its steps, where nothing has the shape of it."""
 
     law: Callable | None
     method: Cayley | SplitOperator
     boundary: Walls | Periodic | Absorber | Transparent
     nonlinear: bool
-    num_steps: int
-    first_step: int
-    save_every: int | None
-
-    @property
-    def length(self) -> int:
-        return self.num_steps - self.first_step
+    points: int
+    intervals: int
+    fixed: Course | None = None
 
     @property
     def order(self) -> int:
         return self.method.order if isinstance(self.method, SplitOperator) else self.method.time_order
+
+    @property
+    def free(self) -> int:
+        """Number of points at which the wave function is free."""
+        return self.points if isinstance(self.boundary, Periodic | Transparent) else self.points - 2
+
+    @property
+    def open(self) -> bool:
+        return isinstance(self.boundary, Transparent)
 
 
 def propagate(
@@ -178,7 +183,8 @@ def propagate(
     """
     check_grid(grid)
     psi0 = as_array("psi0", psi0, shape=(grid.num_points,), complex_ok=True)
-    psi0 = psi0.astype(np.result_type(psi0.dtype, np.complex64))
+    if psi0.dtype.kind != "c":
+        psi0 = psi0.astype(np.result_type(psi0.dtype, np.complex64))
     real = psi0.real.dtype
     num_steps = as_count("num_steps", num_steps)
     first_step = as_count("first_step", first_step, at_least=0)
@@ -197,26 +203,46 @@ def propagate(
     _check_method(method, boundary, nonlinear)
     check_adjoint(adjoint)
     args = None if args is None else as_tree("args", args, complex_ok=True)
-    x = grid.x.astype(real)
+    x = grid.x
+    if x.dtype != real:
+        x = x.astype(real)
     law = None
     if callable(potential):
         law, potential = _law(potential, x, t0, args), None
     else:
         potential = as_potential(potential, grid, real)
-    numbers = [jnp.asarray(v, real) for v in (grid.dx, t0, t1, mass, hbar, nonlinearity)]
+    # A small run takes no longer than to put its numbers on a device one by one: the compiled call takes them along.
+    numbers = [
+        jnp.asarray(v, real) if is_traced(v) else np.asarray(v, real)
+        for v in (grid.dx, t0, t1, mass, hbar, nonlinearity)
+    ]
     inputs = _Inputs(psi0, potential, args, x, *numbers)
     if isinstance(boundary, Transparent):
         _check_transparent(inputs, law, method, nonlinear, first_step)
-    run = _Run(law, method, boundary, nonlinear, num_steps, first_step, save_every)
+    every = save_every or num_steps
+    course, intervals = Course(first_step, num_steps, every), -((first_step - num_steps) // every)
+    run = _Run(law, method, boundary, nonlinear, grid.num_points, intervals)
+    stored = isinstance(adjoint, Direct | Checkpointed) or isinstance(boundary, Absorber)
+    if run.open or (stored and is_traced(inputs)):
+        # Something has as many entries as there are steps.
+        run = replace(run, fixed=course)
+    elif not isinstance(adjoint, Reversible):
+        adjoint = REVERSIBLE  # there is nothing to differentiate
     if not progress or is_traced(inputs):
-        return _solve(inputs, run, adjoint)
-    step, start = _step(run, psi0.dtype), free_points(psi0, boundary)
-    options = {"num_steps": run.length, "first_step": first_step, "save_every": save_every}
+        return _solve(inputs, course, run, adjoint)
+    return _watched(inputs, course, run, progress)
+
+
+def _watched(inputs: _Inputs, course: Course, run: _Run, progress: Progress) -> Solution:
+    """Propagate in chunks, from which progress is shown and which an interruption comes between."""
+    step = _step(run)
+    state, prepared = _ready(inputs, course, run)
+    options = {"num_steps": course.last - course.first, "first_step": course.first, "save_every": course.every}
     try:
-        walked = walk(step, _made(inputs, run), start, **options, progress=progress)
+        _, rows = march(step, Leave(step), state, prepared, **options, progress=progress)
     except Interrupted as stop:
-        return _report((stop.state, stop.rows), inputs, run, stop.done)
-    return _report(walked, inputs, run, run.length)
+        return _report(stop.rows, inputs, course, run, stop.done)
+    return _report(rows, inputs, course, run, options["num_steps"])
 
 
 def _check_method(method: Any, boundary: Any, nonlinear: bool) -> None:
@@ -262,27 +288,38 @@ class _Frozen:
 
 @dataclass(frozen=True)
 class _Moving:
-    """Matrices of a potential that depends on time."""
+    """What the matrices are made of, of a potential that depends on time."""
 
     law: Callable
-    method: Cayley
+    order: int
     boundary: Walls | Periodic | Absorber | Transparent
-    dtype: Any
 
-    def __call__(self, parameters: tuple, n: Any) -> list[Array]:
+    def __call__(self, parameters: tuple, n: Any) -> Pieces:
         x, args, t0, dt, kinetic, hbar = parameters
         start = t0 + dt * jnp.asarray(n, dt.dtype)
 
-        def bands(potential, dt):
-            return _bands(potential, x, kinetic, dt / hbar, self.method, self.boundary, self.dtype)
+        def at(share):
+            return self.law(x, start + share * dt, args)
 
-        if self.method.time_order == 2:
-            return _flows(bands(self.law(x, start + dt / 2, args), dt))
-        early = self.law(x, start + float(_EARLY) * dt, args)
-        late = self.law(x, start + float(_LATE) * dt, args)
-        first = float(_NEAR) * early + float(_FAR) * late
-        second = float(_FAR) * early + float(_NEAR) * late
-        return _flows(bands(first, dt / 2), bands(second, dt / 2))
+        if self.order == 2:
+            rows, turns = at(0.5)[None], (dt / hbar)[None]
+        else:
+            early, late = at(float(_EARLY)), at(float(_LATE))
+            rows = jnp.stack([float(a) * early + float(b) * late for a, b in ((_NEAR, _FAR), (_FAR, _NEAR))])
+            turns = jnp.stack([dt / hbar / 2] * 2)
+        return Pieces(_felt(rows, x, self.boundary), kinetic, turns)
+
+
+@dataclass(frozen=True)
+class _OpenBands:
+    """Left matrices between transparent ends, (flows, 3, points) for each root."""
+
+    pieces: Callable
+    method: Cayley
+
+    def __call__(self, parameters: Any, n: Any) -> list[Array]:
+        bands = bands_of(self.pieces(parameters, n), self.method, cyclic=False)
+        return list(jnp.moveaxis(bands, 1, 0))
 
 
 @dataclass(frozen=True)
@@ -291,14 +328,14 @@ class _MovingPhases:
 
     law: Callable
     boundary: Walls | Periodic | Absorber | Transparent
-    weights: tuple[float, ...]
-    times: tuple[float, ...]
+    scheme: Splitting
 
     def __call__(self, parameters: tuple, n: Any) -> tuple[Array, Array]:
-        x, args, t0, dt, hbar, gamma = parameters
+        x, args, t0, dt, kinetic, hbar, gamma = parameters
         start = t0 + dt * jnp.asarray(n, dt.dtype)
-        rows = [free_points(self.law(x, start + time * dt, args), self.boundary) for time in self.times]
-        return jnp.stack([weight * dt / hbar * row for weight, row in zip(self.weights, rows, strict=True)]), gamma
+        times = start + jnp.asarray(self.scheme.times, dt.dtype) * dt
+        rows = jax.vmap(lambda t: free_points(self.law(x, t, args), self.boundary))(times)
+        return angles(self.scheme, rows, dt / hbar, kinetic), gamma
 
 
 @dataclass(frozen=True)
@@ -335,110 +372,107 @@ def _law(fn: Callable, x: Array, t: Any, args: Any) -> _Law:
     return _Law(fn, takes_args)
 
 
-def _bands(potential, x, kinetic, dt_over_hbar, method, boundary, dtype):
-    # Energies throughout, divided by ħ with the step.
+def _felt(potential: Array, x: Array, boundary: Any) -> Array:
+    """Return the potential at the free points, with the absorber."""
     potential = free_points(potential, boundary)
-    if isinstance(boundary, Absorber):
-        potential = jax.lax.complex(potential, -free_points(boundary.profile(x), boundary))
-    energy = energy_bands(potential, kinetic.astype(potential.dtype), method.space_order)
-    averaging = averaging_bands(energy.shape[1], method.space_order, energy.dtype)
-    bands = shifted_bands(energy, averaging, dt_over_hbar, method.time_order, dtype)
-    return bands if is_cyclic(boundary) else bands.at[:, 0, 0].set(0).at[:, 2, -1].set(0)
+    if not isinstance(boundary, Absorber):
+        return potential
+    return jax.lax.complex(potential, jnp.broadcast_to(-free_points(boundary.profile(x), boundary), potential.shape))
 
 
-def _flows(*flows: Array) -> list[Array]:
-    """Return the matrices of several flows, (roots, 3, points) each, root by root."""
-    return [jnp.stack(parts) for parts in zip(*flows, strict=True)]
-
-
-def _step(run: _Run, dtype: Any) -> Step | OpenStep:
+def _step(run: _Run) -> Step | OpenStep:
     """Return the step that a run repeats."""
     if isinstance(run.method, SplitOperator):
-        scheme = QUADRATIC[run.order]
+        scheme = _fourier(run)
         return Step(FourierFlow(scheme.sequence), _kick(run, scheme, by_potential=True))
-    bands, constant, sequence, kick = _Frozen(), True, (0,), None
+    pieces, constant, sequence, kick = _Frozen(), True, (0,), None
     if run.nonlinear:
         scheme = GENERAL[run.order]
         sequence, kick = scheme.sequence, _kick(run, scheme, by_potential=run.law is not None)
     elif run.law is not None:
-        bands, constant = _Moving(run.law, run.method, run.boundary, jnp.dtype(dtype)), False
+        pieces, constant = _Moving(run.law, run.order, run.boundary), False
         sequence = (0,) if run.order == 2 else (0, 1)
-    if isinstance(run.boundary, Transparent):
-        return OpenStep(bands, constant, run.method.space_order == 4, len(sequence))
-    return Step(CayleyFlow(bands, constant, run.method.space_order == 4, is_cyclic(run.boundary), sequence), kick)
+    if run.open:
+        return OpenStep(_OpenBands(pieces, run.method), constant, run.method.space_order == 4, len(sequence))
+    return Step(CayleyFlow(pieces, constant, run.method, is_cyclic(run.boundary), run.free, sequence), kick)
+
+
+def _fourier(run: _Run) -> Splitting:
+    """Return the scheme of a split operator; the slope of |ψ|² is no potential's."""
+    return (QUADRATIC if run.nonlinear else GRADIENT)[run.order]
 
 
 def _kick(run: _Run, scheme: Splitting, *, by_potential: bool) -> Kick:
     if by_potential and run.law is not None:
-        return Kick(_MovingPhases(run.law, run.boundary, scheme.kicks, scheme.times), False, run.nonlinear)
+        return Kick(_MovingPhases(run.law, run.boundary, scheme), False, run.nonlinear)
     return Kick(_Frozen(), True, run.nonlinear)
 
 
-def _parameters(inputs: _Inputs, run: _Run) -> tuple[Any, Any]:
+def _parameters(inputs: _Inputs, course: Course, run: _Run) -> tuple[Any, Any]:
     """Return the parameters of the step: those of its flow, those of its kicks."""
-    dt, kinetic, hbar = inputs.dt(run.num_steps), inputs.kinetic(), inputs.hbar
+    dt, kinetic, hbar = inputs.dt(course), inputs.kinetic(), inputs.hbar
     if isinstance(run.method, SplitOperator):
-        scheme = QUADRATIC[run.order]
+        scheme = _fourier(run)
         rates = wave_numbers(inputs.x.shape[0], dt.dtype) ** 2 * (kinetic / hbar)
-        turns = jnp.stack([flow * dt * rates for flow in scheme.distinct])
-        return phase(turns), _kick_parameters(inputs, run, scheme, inputs.potential)
-    bands = partial(
-        _bands, x=inputs.x, kinetic=kinetic, method=run.method, boundary=run.boundary, dtype=inputs.psi0.dtype
-    )
+        turns = jnp.asarray(scheme.distinct, dt.dtype) * dt
+        return phase(turns[:, None] * rates[None]), _kick_parameters(inputs, dt, run, scheme, inputs.potential)
     if run.nonlinear:
         scheme = GENERAL[run.order]
         still = jnp.zeros_like(inputs.x)
-        potential = still if run.law is not None else inputs.potential
-        made = _flows(*[bands(potential, dt_over_hbar=flow * dt / hbar) for flow in scheme.distinct])
-        return made, _kick_parameters(inputs, run, scheme, still)
+        turns = jnp.asarray(scheme.distinct, dt.dtype) * (dt / hbar)
+        felt = _felt(still if run.law is not None else inputs.potential, inputs.x, run.boundary)
+        flow = Pieces(jnp.broadcast_to(felt[None], (len(scheme.distinct), *felt.shape)), kinetic, turns)
+        return flow, _kick_parameters(inputs, dt, run, scheme, still)
     if run.law is None:
-        flow = _flows(bands(inputs.potential, dt_over_hbar=dt / hbar))
+        flow = Pieces(_felt(inputs.potential[None], inputs.x, run.boundary), kinetic, (dt / hbar)[None])
     else:
         flow = (inputs.x, inputs.args, inputs.t0, dt, kinetic, hbar)
-    if not isinstance(run.boundary, Transparent):
+    if not run.open:
         return flow, None
     outside = inputs.potential if run.law is None else run.law(inputs.x, inputs.t0, inputs.args)
     flows = 1 if run.law is None or run.order == 2 else 2
     orders = run.method.time_order, run.method.space_order
-    ends = [kernel(outside[end], kinetic, dt / hbar / flows, *orders, run.num_steps * flows) for end in (0, -1)]
-    return flow, jnp.stack(ends)
+    ends = jax.vmap(lambda v: kernel(v, kinetic, dt / hbar / flows, *orders, course.last * flows))
+    return flow, ends(jnp.stack([outside[0], outside[-1]]))
 
 
-def _kick_parameters(inputs: _Inputs, run: _Run, scheme: Splitting, potential: Array | None) -> tuple:
-    dt = inputs.dt(run.num_steps)
-    weights = jnp.asarray(scheme.kicks, dt.dtype) * (dt / inputs.hbar)
-    gamma = weights * inputs.nonlinearity
+def _kick_parameters(inputs: _Inputs, dt: Array, run: _Run, scheme: Splitting, potential: Array | None) -> tuple:
+    turn = dt / inputs.hbar
+    gamma = jnp.asarray(scheme.kicks, dt.dtype) * (turn * inputs.nonlinearity)
     if run.law is not None:
-        return inputs.x, inputs.args, inputs.t0, dt, inputs.hbar, gamma
-    return weights[:, None] * free_points(potential, run.boundary)[None], gamma
+        return inputs.x, inputs.args, inputs.t0, dt, inputs.kinetic(), inputs.hbar, gamma
+    return angles(scheme, free_points(potential, run.boundary)[None], turn, inputs.kinetic()), gamma
 
 
-_made = jax.jit(_parameters, static_argnames="run")
+@partial(jax.jit, static_argnames="run")
+def _ready(inputs: _Inputs, course: Course, run: _Run) -> tuple[Any, Any]:
+    """Return the state before the first step, and what every step needs."""
+    step = _step(run)
+    prepared = step.prepare(_parameters(inputs, run.fixed or course, run))
+    return step.enter(free_points(inputs.psi0, run.boundary), prepared), prepared
 
 
 @partial(jax.jit, static_argnames=("run", "adjoint"))
-def _solve(inputs: _Inputs, run: _Run, adjoint: Any) -> Solution:
-    step, parameters = _step(run, inputs.psi0.dtype), _parameters(inputs, run)
-    start = free_points(inputs.psi0, run.boundary)
-    options = {"num_steps": run.length, "first_step": run.first_step, "save_every": run.save_every}
-    if isinstance(adjoint, Direct):
-        walked = walk(step, parameters, start, **options)
-    elif isinstance(adjoint, Checkpointed):
-        walked = walk_checkpointed(step, parameters, start, **options, every=adjoint.every)
-    elif isinstance(run.boundary, Transparent):
-        walked = walk_between(step, run.length, run.save_every, parameters, start)
-        if adjoint.check:
-            home = walk_home_between(step, run.length, *jax.lax.stop_gradient((parameters, walked[0])))
-            return _report(walked, inputs, run, run.length, _missed(home, start))
-    elif isinstance(run.boundary, Absorber):
+def _solve(inputs: _Inputs, course: Course, run: _Run, adjoint: Any) -> Solution:
+    course = run.fixed or course
+    step, parameters = _step(run), _parameters(inputs, course, run)
+    start, missed = free_points(inputs.psi0, run.boundary), 0.0
+    check = isinstance(adjoint, Reversible) and adjoint.check
+    if run.fixed and not (run.open and isinstance(adjoint, Reversible)):
         # Walking back through an absorber would amplify rounding without bound.
-        walked = walk_checkpointed(step, parameters, start, **options, every=None)
+        every = 0 if isinstance(adjoint, Direct) else getattr(adjoint, "every", None)
+        rows = walk_checkpointed(step, course, every, parameters, start)
+    elif run.open:
+        state, rows = walk_between(step, course.last, course.every, parameters, start)
+        if check:
+            home = walk_home_between(step, course.last, *jax.lax.stop_gradient((parameters, state)))
+            missed = _missed(home, start)
     else:
-        walked = walk_reversibly(step, run.length, run.first_step, run.save_every, parameters, start)
-        if adjoint.check:
-            home = walk_home(step, run.length, run.first_step, *jax.lax.stop_gradient((parameters, walked[0])))
-            return _report(walked, inputs, run, run.length, _missed(home, start))
-    return _report(walked, inputs, run, run.length)
+        rows = walk_reversibly(step, run.intervals, course, parameters, start)
+        if check and not isinstance(run.boundary, Absorber):
+            home = walk_home(step, course, *jax.lax.stop_gradient((parameters, rows[-1])))
+            missed = _missed(home, start)
+    return _report(rows, inputs, course, run, jnp.int32(course.last - course.first), missed)
 
 
 def _missed(home: Array, start: Array) -> Array:
@@ -447,15 +481,13 @@ def _missed(home: Array, start: Array) -> Array:
     return jnp.linalg.norm(home - start) / jnp.linalg.norm(start)
 
 
-@partial(jax.jit, static_argnames=("run", "taken"))
-def _report(walked, inputs: _Inputs, run: _Run, taken: int, missed: Any = 0.0) -> Solution:
+@partial(jax.jit, static_argnames="run")
+def _report(rows: Array, inputs: _Inputs, course: Course, run: _Run, taken: Any, missed: Any = 0.0) -> Solution:
     """Return the solution with everything that is measured along the way."""
-    state, rows = walked
-    last = observe(state, None)
     real = inputs.dx.dtype
     psi = all_points(rows, run.boundary)
-    steps = run.first_step + (saved_steps(taken, run.save_every) if taken else np.zeros(1))
-    t = inputs.t0 + (inputs.t1 - inputs.t0) * jnp.asarray(steps / run.num_steps, real)
+    steps = course.first + jnp.minimum(course.every * jnp.arange(psi.shape[0], dtype=jnp.int32), taken)
+    t = inputs.t0 + (inputs.t1 - inputs.t0) * (steps.astype(real) / jnp.asarray(course.last, real))
     density = psi.real**2 + psi.imag**2
     total = jnp.sum(density, axis=1)
     norms = jnp.sqrt(inputs.dx * total)
@@ -467,25 +499,25 @@ def _report(walked, inputs: _Inputs, run: _Run, taken: int, missed: Any = 0.0) -
     drift = norms[1:] / norms[:-1] - 1 if is_open(run.boundary) else jnp.abs(norms / norms[0] - 1)
     residual = jnp.maximum(jnp.max(drift, initial=0), missed)
     # A solve rounds every number a few times, and roundings of a unitary map add up at worst linearly.
-    explained = 30 * float(jnp.finfo(real).eps) * (taken * _solves(run) + 10)
+    explained = 30 * float(jnp.finfo(real).eps) * (jnp.asarray(taken, real) * _solves(run) + 10)
     if isinstance(run.boundary, Transparent):
         first = jax.lax.stop_gradient(density[0])
         outer = jnp.max(first[np.array([0, 1, -2, -1])]) / jnp.max(first)
         residual = jnp.maximum(residual, jnp.sqrt(outer))
         # The tail of a packet is no error of the scheme, until it can be seen.
-        explained = max(explained, float(jnp.finfo(real).eps) ** 0.5)
+        explained = jnp.maximum(explained, float(jnp.finfo(real).eps) ** 0.5)
     status = Status.first(
         (~jnp.all(jnp.isfinite(density)), Status.nonfinite),
         (~(residual <= explained), Status.not_converged),
-        (taken < run.length, Status.interrupted),
+        (taken < course.last - course.first, Status.interrupted),
     )
-    return Solution(all_points(last, run.boundary), history, residual, jnp.int32(run.first_step + taken), status)
+    return Solution(psi[-1], history, residual, jnp.asarray(course.first + taken, jnp.int32), status)
 
 
 def _solves(run: _Run) -> int:
     """Return the number of solves, or pairs of transforms, in a step."""
     if isinstance(run.method, SplitOperator):
-        return len(QUADRATIC[run.order].flows)
+        return len(_fourier(run).flows)
     flows = len(GENERAL[run.order].flows) if run.nonlinear else 1 + (run.law is not None and run.order > 2)
     return flows * run.order // 2
 

@@ -26,6 +26,7 @@ from jaxnum.schrodinger.propagate import propagate
 _AIM = 1 / 3  # of the tolerance, for the sum of both errors
 _SPACE = 0.8  # part of the error that the grid may make
 _REACH = 4.0  # refinement over the pilots that is trusted
+_LESS = 0.8  # and as little of the contrary
 _COARSE = 0.3  # error beyond which a pilot is not yet on its way down
 _ROUNDS = 12
 _MOST_POINTS = 2**18
@@ -119,6 +120,7 @@ def choose_resolution(
     values = np.zeros_like(x) if law is None else _at_start(law, moves, x, t0, args)
     n, steps = _pilot(first, values, x, float(t1) - float(t0), float(mass), float(hbar), space, time)
     last: tuple = ()
+    refined = False
     for _ in range(_ROUNDS):
         fine = 2 * n if cyclic else 2 * n - 1
         whole = run(n, steps)
@@ -139,14 +141,19 @@ def choose_resolution(
         if not (grid_error < _COARSE and step_error < _COARSE):
             n = n if grid_error < _COARSE else _refined(n, 1.6)
             steps = steps if step_error < _COARSE else math.ceil(1.6 * steps)
+            refined = True
             continue
         floor = 30 * float(np.finfo(first.real.dtype).eps) * steps
         more_points = _factor(grid_error, tol * _AIM * _SPACE, orders[0], floor)
         more_steps = _factor(step_error, tol * _AIM * (1 - _SPACE if space is not None else 1.0), orders[1], floor)
+        if more_steps < _LESS and not refined and step_error > floor:
+            # Steps may err by a higher order than theirs before they are small; what is coarser must be measured.
+            steps = max(4, math.ceil(steps * more_steps))
+            continue
         if max(more_points, more_steps) <= _REACH:
             return grid_of(_refined(n, more_points)), max(1, math.ceil(more_steps * steps))
         # Not all the way: half of it, and measure again.
-        n = _refined(n, min(max(more_points / 2, 1.0), 8.0))
+        n, refined = _refined(n, min(max(more_points / 2, 1.0), 8.0)), True
         steps = math.ceil(steps * min(max(more_steps / 2, 1.0), 8.0))
     return refuse("tol", "be reachable", f"is {tol:g}; at {last[0]} points the error is still {last[2] + last[3]:.2g}")
 

@@ -5,20 +5,22 @@ A step is a row of flows, with kicks between them where there is something to ki
     [kick] flow [kick] flow ... flow [kick]
 
 Each part knows how to undo itself and how to pull a cotangent g back, dL = Re Σ g dψ. For a factor of a Cayley flow,
-ψ' = 2 A⁻¹ M ψ - ψ, with the mean φ = (ψ + ψ')/2, so that A φ = M ψ:
+ψ' = 2 S ψ - ψ with S = A⁻¹ M, A = M + c (K + MV), and the mean φ = S ψ = (ψ + ψ')/2:
 
-    reversal     φ* = B⁻¹ M ψ'*,  ψ = 2φ - ψ',  where B is the matrix of the conjugate root
-    adjoint      λ = A⁻ᵀ g',  g = 2 Mλ - g'
-    gradient     ∂L/∂A = -2 λ φᵀ, on the three bands
+    reversal     φ* = S̄ ψ'*,  ψ = 2φ - ψ',  where S̄ is that of the conjugate root
+    adjoint      μ = S g',    g = 2μ - g',  because K and M commute, so that S = (1 + c (M⁻¹K + V))⁻¹ is symmetric
+    gradient     dL = Re [-2 Σ_j c μ_j φ_j dV_j],  and with  t = μᵀ(ψ - φ) = c μᵀ(M⁻¹K + V) φ
+                 dL = Re [-2 t dτ/τ]  and  Re [-2 (t - c Σ_j μ_j φ_j V_j) dκ/κ],  κ = ħ²/2mΔx²
 
-Both solves use factors that the way there has made already. The same idea in dense matrices: Narayanan et al. (2022),
-arXiv:2203.12717.
+so both ways back are the way there with other roots, and the gradient is one product at each point. The same idea in
+dense matrices: Narayanan et al. (2022), arXiv:2203.12717.
+
+Vectors stay cut into the blocks of `tridiagonal.solve_rows` from the first step to the last: `enter` and `leave`.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
-from typing import Any, ClassVar
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -26,8 +28,33 @@ import numpy as np
 from jaxtyping import Array
 
 from jaxnum.numerics import tridiagonal
+from jaxnum.schrodinger.cayley import Cayley, averaging_bands, energy_bands, shifted_bands, shifts
 from jaxnum.schrodinger.split_operator import FourierFlow
 from jaxnum.schrodinger.splitting import Kick
+
+
+class Pieces(NamedTuple):
+    """What the matrices of a step are made of.
+
+    Attributes:
+        potential: V at the free points, one row for each flow, (flows, points).
+        kinetic: ħ²/(2mΔx²).
+        turns: Duration of each flow over ħ, (flows,).
+    """
+
+    potential: Array
+    kinetic: Array
+    turns: Array
+
+
+def bands_of(pieces: Pieces, method: Cayley, *, cyclic: bool) -> Array:
+    """Return the left matrices M + c (K + MV), (flows, roots, 3, points)."""
+    potential, kinetic, turns = pieces
+    dtype = np.result_type(potential.dtype, np.complex64)
+    energy = jax.vmap(lambda row: energy_bands(row, kinetic.astype(row.dtype), method.space_order))(potential)
+    averaging = averaging_bands(energy.shape[2], method.space_order, energy.dtype)
+    bands = jax.vmap(lambda one, turn: shifted_bands(one, averaging, turn, method.time_order, dtype))(energy, turns)
+    return bands if cyclic else bands.at[..., 0, 0].set(0).at[..., 2, -1].set(0)
 
 
 @dataclass(frozen=True)
@@ -35,67 +62,104 @@ class CayleyFlow:
     """Cayley factors, compared by value.
 
     Attributes:
-        bands: Function `bands(parameters, n)` giving the left matrices of step n, for each root (flows, 3, points);
-            roots in places s and -1 - s are conjugates.
+        pieces: Function `pieces(parameters, n)` giving the `Pieces` of step n.
         constant: Whether the matrices are the same for every step: then they are eliminated once.
-        averaging: Whether M is Numerov's, 1 + δ²/12, or one.
+        method: Which factors.
         cyclic: Whether the ends are neighbors.
+        points: How many points are free.
         sequence: Which of the flows acts at each place of a step.
     """
 
-    bands: Callable
+    pieces: Callable
     constant: bool
-    averaging: bool
+    method: Cayley
     cyclic: bool
+    points: int
     sequence: tuple[int, ...]
 
-    # Many places are a loop of their own: a program with thirty solves in a row takes long to compile.
-    cheap: ClassVar[bool] = False
+    @property
+    def roots(self) -> int:
+        """Factors of a flow, each a solve."""
+        return self.method.time_order // 2
+
+    def enter(self, x: Array) -> Array:
+        """Return values at the free points as blocks side by side."""
+        return tridiagonal.to_rows(x)
+
+    def leave(self, x: Array) -> Array:
+        """Return the values at the free points."""
+        return tridiagonal.from_rows(x, self.points)
 
     def prepare(self, parameters: Any) -> Any:
         """Return what every step needs."""
-        if not self.constant:
-            return parameters
-        return [jax.vmap(partial(tridiagonal.factor, cyclic=self.cyclic))(one) for one in self.bands(parameters, 0)]
+        return self._made(self.pieces(parameters, 0)) if self.constant else parameters
 
     def at(self, prepared: Any, n: Any) -> Any:
-        """Return what step n needs: the factors, or matrices that are solved with once."""
-        return prepared if self.constant else self.bands(prepared, n)
+        """Return what step n needs: all factors, flow by flow and root by root, and their shifts c."""
+        return prepared if self.constant else self._made(self.pieces(prepared, n))
 
-    def forward(self, now: Any, e: Any, psi: Array) -> Array:
-        """Let flow e act."""
-        solve = tridiagonal.solve_factored if self.constant else partial(tridiagonal.solve, cyclic=self.cyclic)
-        for one in flow_of(now, e):
-            psi = 2 * solve(one, self._average(psi)) - psi
-        return psi
+    def forward(self, now: tuple, e: Any, psi: Array) -> Array:
+        """Let flow e act on blocks, without derivatives."""
+        factors, _ = now
+        first = e * self.roots
+        return jax.lax.fori_loop(0, self.roots, lambda s, psi: 2 * self._mean(factors, first + s, psi) - psi, psi)
 
-    def back(self, prepared: Any, bands: Any, e: Any, psi: Array, g: Array) -> tuple[Array, Array, list]:
-        """Let flow e act backwards: return ψ and the cotangent before, and the cotangent of this flow's matrices."""
-        if self.constant:
-            matrices, solve = prepared, tridiagonal.solve_factored
-            solve_transposed = partial(solve, transposed=True)
-        else:
-            matrices, solve = bands, partial(tridiagonal.solve, cyclic=self.cyclic)
+    def differentiable(self, now: tuple, e: Any, psi: Array) -> Array:
+        """Let flow e act on the free points themselves, in a form that JAX differentiates."""
 
-            def solve_transposed(one, b):
-                return solve(tridiagonal.transpose(one), b)
+        def factor(psi, one):
+            right = averaged(psi, cyclic=self.cyclic) if self.method.space_order == 4 else psi
+            return 2 * tridiagonal.solve_factored(one, right) - psi, None
 
-        factors, slopes = flow_of(matrices, e), []
-        for one, conjugate in zip(reversed(factors), factors, strict=True):
-            phi = solve(conjugate, self._average(psi.conj())).conj()
-            adjoint = solve_transposed(one, g)
-            slopes.append(-2 * tridiagonal.outer(adjoint, phi, cyclic=self.cyclic))
-            psi, g = 2 * phi - psi, 2 * self._average(adjoint) - g
-        return psi, g, slopes[::-1]
+        mine = jax.tree.map(lambda x: x.reshape(-1, self.roots, *x.shape[1:])[e], now[0])
+        return jax.lax.scan(factor, psi, mine)[0]
 
-    def _average(self, psi: Array) -> Array:
-        """Return M ψ."""
-        return averaged(psi, cyclic=self.cyclic) if self.averaging else psi
+    def no_slope(self, now: tuple, psi: Array) -> tuple[Array, Array]:
+        """Return a gradient of nothing: Re Σ c μφ at every point and Re Σ t, for every flow."""
+        flows = now[1].shape[0] // self.roots
+        real = psi.real.dtype
+        return jnp.zeros((flows, *psi.shape), real), jnp.zeros((flows,), real)
+
+    def back(self, now: tuple, e: Any, psi: Array, g: Array, slope: tuple) -> tuple[Array, Array, tuple]:
+        """Let flow e act backwards on ψ and the cotangent, and add to the gradient."""
+        factors, c = now
+        first = e * self.roots
+
+        def factor(s, carry):
+            psi, g, (local, total) = carry
+            conjugate, this = first + s, first + self.roots - 1 - s
+            phi = self._mean(factors, conjugate, psi.conj()).conj()
+            mu = self._mean(factors, this, g)
+            local = _added(local, e, (c[this] * mu * phi).real)
+            total = _added(total, e, jnp.sum((mu * (phi - psi)).real))
+            return 2 * phi - psi, 2 * mu - g, (local, total)
+
+        return jax.lax.fori_loop(0, self.roots, factor, (psi, g, slope))
+
+    def gradient(self, slope: tuple, pieces: Pieces) -> Pieces:
+        """Return the cotangent of the pieces."""
+        local, total = self.leave(slope[0]), slope[1]
+        moving = jnp.sum(total) - jnp.sum(local * pieces.potential)
+        return Pieces(-2 * local, -2 * moving / pieces.kinetic, -2 * total / pieces.turns)
+
+    def _made(self, pieces: Pieces) -> tuple:
+        bands = bands_of(pieces, self.method, cyclic=self.cyclic)
+        bands = bands.reshape(-1, *bands.shape[2:])
+        factors = tridiagonal.factor_all(bands, cyclic=self.cyclic)
+        c = jax.vmap(lambda turn: shifts(turn, self.method.time_order, bands.dtype))(pieces.turns)
+        return factors, c.reshape(-1)
+
+    def _mean(self, factors: Any, k: Any, psi: Array) -> Array:
+        """Return S ψ of factor k."""
+        if self.method.space_order == 4:
+            before, after = tridiagonal.neighbors_in_rows(psi, self.points, cyclic=self.cyclic)
+            psi = psi * (10 / 12) + (before + after) * (1 / 12)
+        return tridiagonal.solve_rows(factors, k, psi)
 
 
-def flow_of(tree: Any, e: Any) -> Any:
-    """Return what belongs to flow e."""
-    return jax.tree.map(lambda leaf: leaf[e], tree)
+def _added(x: Array, e: Any, more: Array) -> Array:
+    """Return x with something added to its row e."""
+    return jax.lax.dynamic_update_index_in_dim(x, x[e] + more, e, 0)
 
 
 def averaged(psi: Array, *, cyclic: bool) -> Array:
@@ -108,6 +172,8 @@ def averaged(psi: Array, *, cyclic: bool) -> Array:
 class Step:
     """One step, compared by value; its parameters are those of the flow and those of the kick.
 
+    It acts on what `enter` makes of a wave function.
+
     Attributes:
         flow: What acts at the places of `flow.sequence`.
         kick: What acts before, between and after them, or None.
@@ -116,62 +182,120 @@ class Step:
     flow: CayleyFlow | FourierFlow
     kick: Kick | None
 
+    def enter(self, psi: Array, _prepared: Any = None) -> Array:
+        """Return the state of a wave function at the free points."""
+        return self.flow.enter(psi)
+
+    def leave(self, state: Array) -> Array:
+        """Return the wave function at the free points."""
+        return self.flow.leave(state)
+
     def prepare(self, parameters: tuple) -> tuple:
         """Return what every step needs."""
         flow, kick = parameters
-        return self.flow.prepare(flow), None if self.kick is None else self.kick.prepare(kick)
+        return self.flow.prepare(flow), None if self.kick is None else self.kick.prepare(kick, self.flow.enter)
 
-    def __call__(self, psi: Array, prepared: tuple, n: Any) -> Array:
-        """Take step n."""
+    def prepare_differentiable(self, parameters: tuple) -> tuple:
+        """Return what every step of `differentiable` needs."""
+        flow, kick = parameters
+        return self.flow.prepare(flow), None if self.kick is None else self.kick.prepare(kick, _as_it_is)
+
+    def __call__(self, state: Array, prepared: tuple, n: Any) -> Array:
+        """Take step n, without derivatives."""
+        return self._walked(self.flow.forward, self.flow.enter, state, prepared, n)
+
+    def differentiable(self, psi: Array, prepared: tuple, n: Any) -> Array:
+        """Take step n from one wave function at the free points to the next, in a form that JAX differentiates."""
+        return self._walked(self.flow.differentiable, _as_it_is, psi, prepared, n)
+
+    def start_differentiable(self, psi: Array, _prepared: tuple) -> Array:
+        """Return the state that `differentiable` begins with."""
+        return psi
+
+    def _walked(self, forward, enter, psi, prepared, n):
         flow = self.flow.at(prepared[0], n)
         if self.kick is None:
-            for e in self.flow.sequence:
-                psi = self.flow.forward(flow, e, psi)
-            return psi
-        kick = self.kick.at(prepared[1], n)
+            if len(self.flow.sequence) == 1:
+                return forward(flow, 0, psi)
+            return jax.lax.scan(lambda psi, e: (forward(flow, e, psi), None), psi, self._places()[0])[0]
+        kick = self.kick.at(prepared[1], n, enter)
 
         def place(psi, at):
             e, later = at
-            return self.kick.forward(kick, later, self.flow.forward(flow, e, psi)), None
+            return self.kick.forward(kick, later, forward(flow, e, psi)), None
 
-        return jax.lax.scan(place, self.kick.forward(kick, 0, psi), self._places(), unroll=self.flow.cheap)[0]
+        return jax.lax.scan(place, self.kick.forward(kick, 0, psi), self._places())[0]
 
-    def back(self, psi: Array, g: Array, prepared: tuple, parameters: tuple, n: Any) -> tuple[Array, Array, tuple]:
-        """Undo step n: return ψ and the cotangent before it, and the cotangent of the parameters."""
-        bands, pull = jax.vjp(lambda p: self.flow.bands(p, n), parameters[0])
+    def no_gradient(self, prepared: tuple, parameters: tuple, psi: Array) -> tuple:
+        """Return a gradient of nothing, to be added to by `back`."""
+        flow = self.flow.no_slope(prepared[0], psi) if self.flow.constant else _zeros(parameters[0])
+        return flow, None if self.kick is None else _zeros(parameters[1])
+
+    def back(
+        self, psi: Array, g: Array, gradient: tuple, prepared: tuple, parameters: tuple, n: Any
+    ) -> tuple[Array, Array, tuple]:
+        """Undo step n: return ψ and the cotangent before it, and the gradient with this step's part."""
+        flow = self.flow.at(prepared[0], n)
+        slope = gradient[0] if self.flow.constant else self.flow.no_slope(flow, psi)
         if self.kick is None:
-            slopes = []
-            for e in reversed(self.flow.sequence):
-                psi, g, slope = self.flow.back(prepared[0], bands, e, psi, g)
-                slopes.append(slope)
-            return psi, g, (*pull(jax.tree.map(lambda *parts: jnp.stack(parts), *slopes[::-1])), None)
-        kick = self.kick.at(prepared[1], n)
-        _, pull_kick = jax.vjp(lambda p: self.kick.phases(p, n), parameters[1])
+
+            def place(carry, e):
+                return self.flow.back(flow, e, *carry), None
+
+            if len(self.flow.sequence) == 1:
+                psi, g, slope = self.flow.back(flow, 0, psi, g, slope)
+            else:
+                (psi, g, slope), _ = jax.lax.scan(place, (psi, g, slope), self._places()[0], reverse=True)
+            return psi, g, (self._pulled(slope, gradient[0], parameters[0], n), None)
+        kick = self.kick.at(prepared[1], n, self.flow.enter)
 
         def place(carry, at):
-            psi, g, slopes = carry
+            psi, g, slope = carry
             e, later = at
             psi, g, *turn = self.kick.back(kick, later, psi, g)
-            psi, g, slope = self.flow.back(prepared[0], bands, e, psi, g)
-            return (psi, g, jax.tree.map(lambda total, one: total.at[e].add(one), slopes, slope)), turn
+            return self.flow.back(flow, e, psi, g, slope), turn
 
-        places = self._places()
-        slopes = jax.tree.map(jnp.zeros_like, bands)
-        (psi, g, slopes), turns = jax.lax.scan(place, (psi, g, slopes), places, reverse=True, unroll=self.flow.cheap)
+        (psi, g, slope), turns = jax.lax.scan(place, (psi, g, slope), self._places(), reverse=True)
         psi, g, *first = self.kick.back(kick, 0, psi, g)
-        turns = tuple(jnp.concatenate([one[None], rest]) for one, rest in zip(first, turns, strict=True))
-        return psi, g, (*pull(slopes), *pull_kick(turns))
+        theta, gamma = (jnp.concatenate([one[None], rest]) for one, rest in zip(first, turns, strict=True))
+        _, pull = jax.vjp(lambda p: self.kick.phases(p, n), parameters[1])
+        more = jax.tree.map(jnp.add, gradient[1], *pull((self.flow.leave(theta), gamma)))
+        return psi, g, (self._pulled(slope, gradient[0], parameters[0], n), more)
+
+    def gradient(self, gradient: tuple, parameters: tuple) -> tuple:
+        """Return the cotangent of the parameters."""
+        if not self.flow.constant:
+            return gradient
+        pieces, pull = jax.vjp(lambda p: self.flow.pieces(p, 0), parameters[0])
+        return *pull(self.flow.gradient(gradient[0], pieces)), gradient[1]
+
+    def _pulled(self, slope, gradient, parameters, n):
+        """Return the gradient so far: of a moving flow in its parameters, of a constant one as it is kept."""
+        if self.flow.constant:
+            return slope
+        pieces, pull = jax.vjp(lambda p: self.flow.pieces(p, n), parameters)
+        return jax.tree.map(jnp.add, gradient, *pull(self.flow.gradient(slope, pieces)))
 
     def _places(self) -> tuple[Array, Array]:
         """Return, for every flow of the step, which one it is and the kick that follows it."""
         sequence = np.array(self.flow.sequence, np.int32)
         return jnp.asarray(sequence), jnp.asarray(1 + np.arange(len(sequence), dtype=np.int32))
 
-    def start(self, psi: Array, _prepared: tuple) -> Array:
-        """Return the state before the first step."""
-        return psi
+
+def _as_it_is(x: Array) -> Array:
+    return x
 
 
-def observe(state: Any, _prepared: tuple) -> Array:
-    """Record the wave function, which is the state or its first part."""
-    return state[0] if isinstance(state, tuple) else state
+def _zeros(tree: Any) -> Any:
+    return jax.tree.map(jnp.zeros_like, tree)
+
+
+@dataclass(frozen=True)
+class Leave:
+    """Record the wave function of a state."""
+
+    step: Any
+
+    def __call__(self, state: Any, _prepared: Any) -> Array:
+        """Return it at the free points."""
+        return self.step.leave(state)

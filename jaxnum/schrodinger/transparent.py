@@ -38,7 +38,7 @@ from jaxtyping import Array
 from jaxnum.numerics import tridiagonal
 from jaxnum.numerics.march import march
 from jaxnum.schrodinger.cayley import pade_roots
-from jaxnum.schrodinger.steps import averaged, flow_of, observe
+from jaxnum.schrodinger.steps import Leave, averaged
 
 
 def kernel(potential: Array, kinetic: Array, dt_over_hbar: Array, time_order: int, space_order: int, count: int):
@@ -94,6 +94,11 @@ def _growth(energy: Array, potential: Array, kinetic: Array, space_order: int) -
     return 1 + bend / 2 + jnp.sqrt(bend / 2) * jnp.sqrt(2 + bend / 2)
 
 
+def _flow_of(tree: Any, e: int) -> Any:
+    """Return what belongs to flow e."""
+    return jax.tree.map(lambda leaf: leaf[e], tree)
+
+
 @dataclass(frozen=True)
 class OpenStep:
     """One step between transparent ends, compared by value.
@@ -117,7 +122,7 @@ class OpenStep:
         """Return what every step needs."""
         flow, kernels = parameters
         if self.constant:
-            matrices = [jax.vmap(tridiagonal.factor)(one) for one in _with_ends(self.bands(flow, 0), kernels[:, 0])]
+            matrices = [tridiagonal.factor_all(one) for one in _with_ends(self.bands(flow, 0), kernels[:, 0])]
         else:
             matrices = flow
         return matrices, kernels[:, 0], _backwards(kernels)
@@ -136,7 +141,7 @@ class OpenStep:
             for s in range(past.shape[1]):
                 here = gone[:, s] + sum((now[:, s, r] * means[r] for r in range(s)), jnp.zeros_like(gone[:, s]))
                 right = self._average(psi).at[np.array([0, -1])].set(here)
-                phi = solve(flow_of(matrices[s], e), right)
+                phi = solve(_flow_of(matrices[s], e), right)
                 means.append(jnp.stack([phi[0], phi[-1]]))
                 psi = 2 * phi - psi
             past = jax.lax.dynamic_update_slice_in_dim(past, jnp.stack(means, axis=1)[..., None], m, axis=2)
@@ -146,7 +151,7 @@ class OpenStep:
         """Return what every step backwards needs: the matrices of the inner points."""
         if not self.constant:
             return None
-        return [jax.vmap(tridiagonal.factor)(_inner(one)) for one in self.bands(parameters[0], 0)]
+        return [tridiagonal.factor_all(_inner(one)) for one in self.bands(parameters[0], 0)]
 
     def back(self, psi: Array, past: Array, prepared: Any, parameters: tuple, n: Any) -> Array:
         """Undo step n: the inner points are a problem of their own whose ends, the past, are known."""
@@ -162,15 +167,31 @@ class OpenStep:
                 left, right = ends[0, s].conj(), ends[1, s].conj()
                 given = self._average(psi.conj())[1:-1]
                 given = given.at[0].add(-other[0, 1] * left).at[-1].add(-other[2, -2] * right)
-                middle = solve(flow_of(inner[factors - 1 - s], e), given)
+                middle = solve(_flow_of(inner[factors - 1 - s], e), given)
                 phi = jnp.concatenate([left[None], middle, right[None]]).conj()
                 psi = 2 * phi - psi
         return psi
 
-    def start(self, psi: Array, prepared: tuple) -> tuple[Array, Array]:
+    def enter(self, psi: Array, prepared: tuple) -> tuple[Array, Array]:
         """Return the state before the first step: an empty past."""
         weights = prepared[2]
         return psi, jnp.zeros((2, weights.shape[1], weights.shape[3] // 2), psi.dtype)
+
+    def leave(self, state: tuple[Array, Array]) -> Array:
+        """Return the wave function of a state."""
+        return state[0]
+
+    def prepare_differentiable(self, parameters: tuple) -> tuple:
+        """Return what every step needs."""
+        return self.prepare(parameters)
+
+    def start_differentiable(self, psi: Array, prepared: tuple) -> tuple[Array, Array]:
+        """Return the state that `differentiable` begins with."""
+        return self.enter(psi, prepared)
+
+    def differentiable(self, state: tuple[Array, Array], prepared: tuple, n: Any) -> tuple[Array, Array]:
+        """Take step n."""
+        return self(state, prepared, n)
 
     def _average(self, psi: Array) -> Array:
         return averaged(psi, cyclic=False) if self.averaging else psi
@@ -213,8 +234,8 @@ def walk_between(step: OpenStep, num_steps: int, save_every: int | None, paramet
 
 def _forward(step, num_steps, save_every, parameters, psi):
     prepared = step.prepare(parameters)
-    start = step.start(psi, prepared)
-    (psi, past), rows = march(step, observe, start, prepared, num_steps=num_steps, save_every=save_every)
+    start = step.enter(psi, prepared)
+    (psi, past), rows = march(step, Leave(step), start, prepared, num_steps=num_steps, save_every=save_every)
     return ((psi, past), rows), (parameters, psi, past)
 
 

@@ -87,26 +87,23 @@ def parameters():
 
 def relative(a, b):
     """Largest difference of each part, in units of that part's largest entry in b."""
-    scale = jax.tree.map(lambda x: jnp.maximum(jnp.max(jnp.abs(x)), 1e-3), b)
-    return max(jax.tree.leaves(jax.tree.map(lambda x, y, s: float(jnp.max(jnp.abs(x - y)) / s), a, b, scale)))
+    pairs = zip(map(np.asarray, jax.tree.leaves(a)), map(np.asarray, jax.tree.leaves(b)), strict=True)
+    return max(np.abs(x - y).max() / max(np.abs(y).max(), 1e-3) for x, y in pairs)
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_three_ways_are_one_gradient_and_the_true_one(name, rng):
     p, case = parameters(), CASES[name]
-    gradient = {
-        adjoint: jax.jit(jax.grad(partial(loss, case=case, adjoint=adjoint)))(p)
-        for adjoint in (Direct(), Reversible(), Checkpointed(), Checkpointed(2))
-        if name == "walls" or not isinstance(adjoint, Checkpointed)
-    }
-    for adjoint, found in gradient.items():
-        assert relative(found, gradient[Direct()]) < 1e-12, adjoint
+    both = jax.jit(jax.value_and_grad(partial(loss, case=case, adjoint=Reversible())))
+    found = both(p)[1]
+    for adjoint in (Direct(), Checkpointed(2)) if name == "walls" else (Direct(),):
+        want = jax.jit(jax.grad(partial(loss, case=case, adjoint=adjoint)))(p)
+        assert relative(found, want) < 1e-12, adjoint
     direction = jax.tree.map(lambda x: jnp.asarray(rng.normal(size=x.shape)) * 0.1, p)
-    value = jax.jit(partial(loss, case=case, adjoint=Reversible()))
     h = 1e-4  # h⁴ of the five-point difference against eps / h of rounding
-    at = {s: value(jax.tree.map(lambda x, d, s=s: x + s * h * d, p, direction)) for s in (-2, -1, 1, 2)}
+    at = {s: both(jax.tree.map(lambda x, d, s=s: x + s * h * d, p, direction))[0] for s in (-2, -1, 1, 2)}
     central = (8 * (at[1] - at[-1]) - (at[2] - at[-2])) / (12 * h)
-    along = sum(jnp.vdot(g, d) for g, d in zip(jax.tree.leaves(found), jax.tree.leaves(direction), strict=True))
+    along = sum(np.vdot(g, d) for g, d in zip(jax.tree.leaves(found), jax.tree.leaves(direction), strict=True))
     np.testing.assert_allclose(along, central, rtol=1e-7)
 
 
@@ -116,12 +113,17 @@ def test_forward_mode_and_hessian_with_direct():
     def of_field(field, adjoint):
         return loss({**p, "field": field}, CASES["split, moving, nonlinear"], adjoint)
 
+    def tangent(field):
+        return jax.jvp(partial(of_field, adjoint=Direct()), (field,), (jnp.ones(()),))[1]
+
     reverse = jax.jit(jax.grad(partial(of_field, adjoint=Reversible())))
-    slope = jax.jit(lambda f: jax.jvp(partial(of_field, adjoint=Direct()), (f,), (jnp.ones(()),))[1])(p["field"])
+    # Forward over forward: the slope and what it changes by.
+    slope, bend = jax.jit(lambda f: jax.jvp(tangent, (f,), (jnp.ones(()),)))(p["field"])
     np.testing.assert_allclose(slope, reverse(p["field"]), rtol=1e-12)
-    bend = jax.jit(jax.hessian(partial(of_field, adjoint=Direct())))(p["field"])
     h = 1e-4
     np.testing.assert_allclose(bend, (reverse(p["field"] + h) - reverse(p["field"] - h)) / (2 * h), rtol=1e-6)
+    hessian = jax.jit(jax.hessian(partial(of_field, adjoint=Direct())))
+    np.testing.assert_allclose(hessian(p["field"]), bend, rtol=1e-10)
     with pytest.raises(TypeError, match="forward-mode"):
         jax.jvp(partial(of_field, adjoint=Reversible()), (p["field"],), (jnp.ones(()),))
 
@@ -138,10 +140,10 @@ def test_memory_does_not_grow_with_the_number_of_steps():
         compiled = jax.jit(jax.grad(loss, (0, 1))).lower(*shapes).compile()
         return compiled.memory_analysis().temp_size_in_bytes
 
-    assert temporaries(1_000) == temporaries(100_000)
-    # 2 x 5 vectors of factors, 6 of the gradient in the matrices, and what a step works with; 16 kB each.
-    assert temporaries(100_000) <= 600_000
-    assert temporaries(100_000, method=Cayley(2, 4)) <= 400_000
+    found = temporaries(100_000)
+    assert temporaries(1_000) == found
+    # Two matrices of five vectors, 16 kB each, twice as long as one of them is made, and what a step works with.
+    assert found <= 500_000
     # The checkpoints do grow, with the root: 316 states of 16 kB, and six such vectors of each step between two.
     assert temporaries(100_000, adjoint=Checkpointed()) < 8 * 316 * 1024 * 16
 

@@ -8,7 +8,16 @@ import pytest
 from numpy.testing import assert_allclose
 
 from jaxnum import PrecisionError
-from jaxnum.schrodinger import Grid, choose_resolution, exact, gaussian_packet, norm, propagate
+from jaxnum.schrodinger import (
+    Grid,
+    Periodic,
+    SplitOperator,
+    choose_resolution,
+    exact,
+    gaussian_packet,
+    norm,
+    propagate,
+)
 from jaxnum.schrodinger.resolution import _observed, _sampler
 
 
@@ -20,12 +29,17 @@ def well(x):
     return -1 / jnp.cosh(x) ** 2
 
 
-def test_measured_error_is_below_the_tolerance_and_not_far_below():
+# At t = 4 the packet is at 2 and 2.2 wide: walls at 30 are felt at exp(-39). Between walls at 40 a packet as wide as 4.1
+# is not right to 1e-8 on any grid, for its tail has met them.
+@pytest.mark.parametrize("tol", [1e-3, 1e-8])
+def test_measured_error_is_below_the_tolerance_and_not_far_below(tol):
     # At tolerances of 1e-2 to 1e-8 free packets, coherent states and packets in a well use 0.3 of them.
     state = functools.partial(exact.poschl_teller_packet, center=-6.0, momentum=2.0)
-    grid, steps = choose_resolution(lambda x: state(x, 0.0), well, (-30.0, 30.0), t1=4.0, tol=1e-3)
-    found = propagate(state(grid.x, 0.0), well(grid.x), grid, t1=4.0, num_steps=steps).value
-    assert 1 / 30 < distance(found, state(grid.x, 4.0), grid) / 1e-3 < 1
+    ring = {"method": SplitOperator(4), "boundary": Periodic()}
+    for options in ({}, ring) if tol == 1e-3 else (ring,):
+        grid, steps = choose_resolution(lambda x: state(x, 0.0), well, (-30.0, 30.0), t1=4.0, tol=tol, **options)
+        found = propagate(state(grid.x, 0.0), well(grid.x), grid, t1=4.0, num_steps=steps, **options).value
+        assert 1 / 30 < distance(found, state(grid.x, 4.0), grid) / tol < 1, options
 
 
 def test_order_that_is_seen_is_believed_when_it_is_lower():

@@ -31,17 +31,21 @@ def moving(x, t):
 POTENTIALS = {"static": (well, Cayley(2, 2)), "pade": (well, Cayley(4, 4)), "moving": (moving, Cayley(4, 4))}
 
 
+def propagate_near(psi0, potential, method):
+    # With the check, which walks home between the ends: one program for all that asks about the residual.
+    options = {"t1": T1, "num_steps": STEPS, "method": method, "boundary": Transparent()}
+    return propagate(psi0, potential, NEAR, **options, adjoint=Reversible(check=True))
+
+
 @pytest.mark.parametrize("name", POTENTIALS)
 def test_nothing_is_reflected(name):
     potential, method = POTENTIALS[name]
-    runs = {}
-    for grid, boundary in ((NEAR, Transparent()), (FAR, None)):
-        x = np.asarray(grid.x)
-        options = {} if boundary is None else {"boundary": boundary}
-        v = potential if name == "moving" else potential(x)
-        runs[boundary] = propagate(packet(x), v, grid, t1=T1, num_steps=STEPS, method=method, **options)
-    near, far = runs[Transparent()], runs[None]
+    v = {grid: potential if name == "moving" else potential(np.asarray(grid.x)) for grid in (NEAR, FAR)}
+    near = propagate_near(packet(np.asarray(NEAR.x)), v[NEAR], method)
+    far = propagate(packet(np.asarray(FAR.x)), v[FAR], FAR, t1=T1, num_steps=STEPS, method=method)
     assert near.ok, near
+    # Its tail at the ends, 1e-12, is part of the residual; the walk home adds no more than rounding.
+    assert near.residual < 1e-11
     inside = np.asarray(far.value)[14 * 150 : 14 * 150 + 151]
     assert np.abs(np.asarray(near.value) - inside).max() < 1e-11
     # The packet has met the ends: less than two thirds of it is left.
@@ -78,8 +82,8 @@ def bump(x, t, args):
     return args["height"] * inside * (1 + jnp.sin(args["pace"] * t)) + args["floor"]
 
 
-@pytest.mark.parametrize("method", [Cayley(2, 4), Cayley(4, 2)], ids=["2-4", "4-2"])
-def test_gradient_is_that_of_the_stored_path_and_of_differences(method, rng):
+# Two factors, Numerov's rows, two exponentials in a step: whatever there is.
+def test_gradient_is_that_of_the_stored_path_and_of_differences(rng):
     x = np.asarray(SMALL.x)
     psi0 = np.exp(15j * x - 60 * (x - 0.5) ** 2) * (np.abs(x - 0.5) < 0.45)
     scalars = {"t1": 0.03, "mass": 1.2, "hbar": 0.9, "height": 50.0, "pace": 90.0, "floor": 3.0}
@@ -95,7 +99,7 @@ def test_gradient_is_that_of_the_stored_path_and_of_differences(method, rng):
             args=args,
             num_steps=23,
             save_every=10,
-            method=method,
+            method=Cayley(4, 4),
             boundary=Transparent(),
             adjoint=adjoint,
             **{name: p[name] for name in ("t1", "mass", "hbar")},
@@ -103,31 +107,23 @@ def test_gradient_is_that_of_the_stored_path_and_of_differences(method, rng):
         rows = jnp.sum(solution.history.norm) + jnp.sum(solution.history.position)
         return jnp.sum(jnp.abs(solution.value) ** 2 * x) + jnp.sum(solution.value.real) + rows
 
-    value = jax.jit(lambda p: loss(p, Reversible()))
-    found = jax.jit(jax.grad(lambda p: loss(p, Reversible())))(p)
+    both = jax.jit(jax.value_and_grad(lambda p: loss(p, Reversible())))
+    found = both(p)[1]
     stored = jax.jit(jax.grad(lambda p: loss(p, Direct())))(p)
     for name in p:
         scale = np.abs(stored[name]).max()
         assert np.abs(found[name] - stored[name]).max() < 1e-12 * max(scale, 1.0), name
     direction = {name: jnp.asarray(rng.normal(size=v.shape)) * v for name, v in p.items()}
     h = 1e-4
-    at = {s: value({n: v + s * h * direction[n] for n, v in p.items()}) for s in (-2, -1, 1, 2)}
+    at = {s: both({n: v + s * h * direction[n] for n, v in p.items()})[0] for s in (-2, -1, 1, 2)}
     central = (8 * (at[1] - at[-1]) - (at[2] - at[-2])) / (12 * h)
     np.testing.assert_allclose(sum(jnp.vdot(found[n], direction[n]) for n in p), central, rtol=1e-7)
-
-
-def test_the_check_walks_home_between_the_ends():
-    x = np.asarray(NEAR.x)
-    options = {"t1": T1, "num_steps": STEPS, "method": Cayley(2, 2), "boundary": Transparent()}
-    solution = propagate(packet(x), well(x), NEAR, **options, adjoint=Reversible(check=True))
-    # Its tail at the ends, 1e-12, is part of the residual; the walk home adds no more than rounding.
-    assert solution.residual < 1e-11
 
 
 def test_a_tail_at_the_ends_is_counted():
     x = np.asarray(NEAR.x)
     wide = np.exp(40j * x - 30 * (x - 0.5) ** 2)
-    solution = propagate(wide, None, NEAR, t1=T1, num_steps=STEPS, method=Cayley(2, 2), boundary=Transparent())
+    solution = propagate_near(wide, None, Cayley(2, 2))
     assert solution.status == "not_converged"
     # Numerov's average reaches one point further in, so the last two count.
     assert solution.residual == pytest.approx(np.exp(-30 * (0.5 - 1 / 150) ** 2), rel=1e-6)
