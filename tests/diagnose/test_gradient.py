@@ -385,3 +385,57 @@ def test_points_of_the_user_are_used_and_checked():
     assert codes(rosenbrock, wrong_far_away, POINT, points=[POINT + 100]) != []
     with pytest.raises(ValueError, match=r"Argument `points\[0\]` must have the shapes"):
         diagnose.gradient(rosenbrock, by_hand, POINT, points=[np.ones(4)])
+
+
+# Complex parameters ---------------------------------------------------------------------------------------------------
+
+MIX = np.random.default_rng(3).normal(size=(5, 3)) + 1j * np.random.default_rng(4).normal(size=(5, 3))
+SEEN = np.random.default_rng(5).normal(size=5) + 0.5j
+COMPLEX = np.array([0.3 - 0.2j, 1.1 + 0.4j, -0.6 + 0.9j])
+
+
+def misfit(z):
+    return np.sum(np.abs(MIX @ z - SEEN) ** 2)
+
+
+def ascent(z):
+    return 2 * MIX.conj().T @ (MIX @ z - SEEN)
+
+
+def test_both_conventions_of_a_complex_gradient_are_right_and_said():
+    found = diagnose.gradient(misfit, ascent, COMPLEX)
+    assert found.ok, found
+    assert "subtracted to descend" in found.notes[0]
+    for conjugated in (lambda z: ascent(z).conj(), jax.grad(lambda z: jnp.sum(jnp.abs(MIX @ z - SEEN) ** 2))):
+        found = diagnose.gradient(misfit, conjugated, COMPLEX)
+        assert found.ok, found
+        assert "jax.grad" in found.notes[0]
+
+
+def test_a_conjugated_gradient_is_named_where_the_convention_is_told():
+    for claim, conjugate in ((lambda z: ascent(z).conj(), False), (ascent, True)):
+        [finding] = diagnose.gradient(misfit, claim, COMPLEX, conjugate=conjugate).findings
+        assert finding.code == "conjugated-gradient"
+    assert diagnose.gradient(misfit, lambda z: ascent(z).conj(), COMPLEX, conjugate=True).ok
+
+
+def test_mistakes_in_complex_gradients_are_named():
+    # ∂L/∂z̄ is half of the steepest ascent, in either convention.
+    for claim in (lambda z: ascent(z) / 2, lambda z: ascent(z).conj() / 2):
+        [finding] = diagnose.gradient(misfit, claim, COMPLEX).findings
+        assert finding.code == "constant-factor"
+        assert finding.evidence["scale"] == pytest.approx(0.5, rel=1e-9)
+    found = diagnose.gradient(misfit, lambda z: 2 * MIX.T @ (MIX @ z - SEEN), COMPLEX)
+    assert found.findings[0].code in ("wrong-direction", "wrong-components"), found
+
+
+def test_real_and_complex_parameters_together():
+    def loss(w, z):
+        return np.sum(np.abs(w * (MIX @ z) - SEEN) ** 2)
+
+    def claim(w, z):
+        rest = w * (MIX @ z) - SEEN
+        return np.sum(np.real(np.conj(MIX @ z) * rest)), 2 * w * MIX.conj().T @ rest
+
+    [finding] = diagnose.gradient(loss, claim, (0.7, COMPLEX)).findings
+    assert (finding.code, finding.evidence["factors"]) == ("leaf-factor", {"w": pytest.approx(0.5)})

@@ -133,3 +133,21 @@ def test_the_same_loss_is_compiled_once():
         second = t.truth(scaled, where).gradient(where.flat())[0]
     np.testing.assert_allclose(first, [2, 4, 6])
     np.testing.assert_allclose(second, [10, 10, 10])
+
+
+def test_leaves_keep_their_brackets():
+    tree = {"weights": [np.ones(2), np.ones(3)], "bias": {"inner": np.ones(1)}}
+    assert t.parameters(tree).names == ("bias.inner", "weights[0]", "weights[1]")
+    layers = [(np.ones((2, 2)), np.ones(2)), (np.ones((2, 1)), np.ones(1))]
+    assert t.parameters(layers).names == ("leaf 0[0]", "leaf 0[1]", "leaf 1[0]", "leaf 1[1]")
+
+
+def test_autodiff_is_not_believed_at_a_tie():
+    # max(z, 0) + ln(1 + exp(−|z|)) is ln(1 + exp(z)), with slope ½ at zero; autodiff adds ½ and −½.
+    def loss(w):
+        z = w[0] + 2 * w[1]
+        return np.log1p(np.exp(-np.abs(z))) + np.maximum(z, 0.0)
+
+    at = t.parameters(np.zeros(2))
+    slope, error = t.truth(loss, at).gradient(np.zeros(2))
+    np.testing.assert_allclose(slope, [0.5, 1.0], atol=max(1e-9, 2 * error.max()))

@@ -215,7 +215,12 @@ GRADIENTS = {
 }
 # Right in other words: program, what it is asked about, what to replace by what.
 UNUSUAL = {
-    "Huber, clipped": (HUBER, "beta", "np.where(np.abs(r) < delta, r, delta * np.sign(r))", "np.clip(r, -delta, delta)"),
+    "Huber, clipped": (
+        HUBER,
+        "beta",
+        "np.where(np.abs(r) < delta, r, delta * np.sign(r))",
+        "np.clip(r, -delta, delta)",
+    ),
     "Poisson, flat": (POISSON, "beta", "x.T @ (mu - counts) / len(counts)", "np.mean(x * (mu - counts)[:, None], 0)"),
     "tied weights, concatenated": (
         TIED,

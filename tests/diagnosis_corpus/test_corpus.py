@@ -5,14 +5,16 @@ import pytest
 from diagnosis_corpus import CASES
 
 # What is known to fall short, and what is said instead of the cause. Rates are counted with these as failures.
-MISSED: dict[str, str] = {}
+MISSED: dict[str, str] = {"training_step/factorization, one error for both": "unknown-cause"}
 
 
 @pytest.mark.filterwarnings("ignore:the matrix subclass:PendingDeprecationWarning")
 @pytest.mark.parametrize("name", CASES)
 def test_the_verdict_is_the_one_deserved(name):
     case = CASES[name]
-    codes = [finding.code for finding in case.diagnose().findings]
+    findings = case.diagnose().findings
+    codes = [finding.code for finding in findings]
+    assert all("  # " in finding.reproduce for finding in findings), codes
     first = codes[0] if codes else "-"
     if name in MISSED:
         assert first == MISSED[name], codes

@@ -6,11 +6,13 @@ The steps are those of `examination`, in its order; a training step is examined 
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from jaxnum._checks import check_positive, refuse
 from jaxnum.diagnose.backprop.network import Network
 from jaxnum.diagnose.gradients.claim import Step
+from jaxnum.diagnose.gradients.complex_parameters import is_complex, real_view
 from jaxnum.diagnose.gradients.examination import Examination
 from jaxnum.diagnose.report import Diagnosis
 from jaxnum.diagnose.truth import check_points, double_precision, parameters, truth
@@ -24,6 +26,7 @@ def gradient(
     points: Sequence[Any] | None = None,
     network: Network | None = None,
     deltas: Callable | None = None,
+    conjugate: bool | None = None,
 ) -> Diagnosis:
     """Say whether a hand-written gradient is right, and if not, what is wrong with it.
 
@@ -42,6 +45,9 @@ def gradient(
             agrees with yours at random weights.
         deltas: Function of the parameters that returns what your backward pass has for ∂L/∂z of each layer, from
             input to output, (samples, units) each; the first wrong one, counted from the output, is then named.
+        conjugate: For complex parameters z = a + ib: False if the claim is to be ∂L/∂a + i ∂L/∂b, which is subtracted
+            to descend, as in PyTorch; True if its conjugate, as `jax.grad` returns it. None takes either for right
+            and says which it is.
 
     Returns:
         Diagnosis; `ok` when the gradient is right. The notes say which truth was used and how sharp it is, the tables
@@ -53,7 +59,10 @@ def gradient(
         of backpropagation, such as `derivative-of-activation`, `missing-slope`, `missing-slope-in-back-sum`,
         `weights-updated-early`, `bias-averaged`, `broadcast-targets`; `wrong-components` (with the function of the
         parameters that stands between yours and the truth, where there is a simple one); `unknown-cause` (located
-        in some of the leaves), `wrong-direction` (everywhere); and `inconclusive` when two truths disagree.
+        in some of the leaves), `wrong-direction` (everywhere); `conjugated-gradient` (of complex parameters, in the
+        other convention, or in both at once); and `inconclusive` when two truths disagree.
+        `finding.reproduce` calls the two functions by their own names, else `loss` and `claimed_gradient`, and the
+        parameters `at`.
         Where several mistakes explain the numbers equally, `evidence["alternatives"]` lists their codes.
 
     Raises:
@@ -77,11 +86,50 @@ def gradient(
     """
     if network is not None and not isinstance(network, Network):
         refuse("network", "be a `diagnose.Network`", f"is {type(network).__name__}")
+    if is_complex(at):
+        return _of_complex(loss, claimed_gradient, at, points, conjugate)
     with double_precision():
         where = parameters(at, loss, claimed_gradient)
         own = [] if points is None else check_points(points, where)
         found = truth(loss, where)
         return Examination(loss, claimed_gradient, where, own, found, network, deltas=deltas).diagnose()
+
+
+def _of_complex(loss: Callable, claimed: Callable, at: Any, points: Any, conjugate: bool | None) -> Diagnosis:
+    """Look at complex parameters as pairs of real ones, in the convention asked for and in the other one."""
+    found = {}
+    for other in (bool(conjugate), not conjugate):
+        view = real_view(loss, claimed, at, conjugate=other)
+        with double_precision():
+            where = parameters(view[2], view[0], view[1])
+            own = [] if points is None else check_points([real_view(loss, claimed, p)[2] for p in points], where)
+            examined = Examination(*view[:2], where, own, truth(view[0], where))
+            examined.writer.complex_as(loss, claimed, other)
+            found[other] = examined.diagnose()
+        if found[other].ok:
+            break
+    name = {False: "∂L/∂a + i ∂L/∂b, which is subtracted to descend", True: "∂L/∂a − i ∂L/∂b, as `jax.grad` returns it"}
+    said = "Complex parameters z = a + ib are looked at as pairs (a, b)."
+    first, second = found[bool(conjugate)], found.get(not conjugate)
+    if second is None or not second.ok:
+        # With neither convention right, the one that comes closer in direction is meant.
+        best, used = first, bool(conjugate)
+        if second is not None and conjugate is None and _along(second) > _along(first) + 1e-9:
+            best, used = second, True
+        return replace(best, notes=(f"{said} The convention is {name[used]}.", *best.notes))
+    if conjugate is None:
+        note = f"{said} It is {name[True]}: step along its conjugate, z ← z − η ū, or it leads nowhere."
+        return replace(second, notes=(note, *second.notes))
+    message = f"Your gradient is the conjugate of the right one: it is {name[not conjugate]}, asked for is "
+    message += f"{name[bool(conjugate)]}. Every imaginary part moves the wrong way."
+    wrong = first.findings[0]
+    finding = replace(wrong, code="conjugated-gradient", message=message, cure="Take its complex conjugate.")
+    return replace(first, findings=(finding,), notes=(said, *first.notes))
+
+
+def _along(found: Diagnosis) -> float:
+    """Return how nearly the claim points along the true gradient, or against it."""
+    return max((abs(f.evidence.get("cosine", 0.0)) for f in found.findings), default=1.0)
 
 
 def training_step(

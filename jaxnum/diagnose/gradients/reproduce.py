@@ -27,6 +27,7 @@ class Writer:
         gap: Relative difference there.
         odd: Whether what the claim returns has to be brought into shape first.
         adds_up: Whether every call adds to the last.
+        view: Arguments of `vectors` as text where complex parameters are looked at as pairs.
     """
 
     def __init__(self, loss: Any, claimed: Any, at: Parameters, found: Truth, is_step: bool):
@@ -34,6 +35,7 @@ class Writer:
         self.rate: float | None = None
         self.base, self.gap = at.flat(), 0.0
         self.odd = self.adds_up = False
+        self.view = ""
         splat = caller("loss", loss, at.at) is not loss
         self.star = "*" if splat else ""
         self.of_loss = called(loss, "loss")
@@ -41,8 +43,15 @@ class Writer:
         if self.of_claim == self.of_loss:
             self.of_claim, self.of_loss = "step" if is_step else "claimed_gradient", "loss"
 
+    def complex_as(self, loss: Any, claimed: Any, conjugate: bool) -> None:
+        """Say that the functions are views of these, of complex parameters."""
+        self.of_loss, self.of_claim = called(loss, "loss"), called(claimed, "claimed_gradient")
+        self.view = f"*real_view({self.of_loss}, {self.of_claim}, at{', conjugate=True' if conjugate else ''})"
+
     def where(self) -> str:
         """Return the line that makes floating-point arrays of the parameters, at the point of the evidence."""
+        if self.view:
+            return ""
         if np.array_equal(self.base, self.at.flat()):
             return "at = jax.tree.map(lambda a: np.array(a, float), at)"
         leaves = [self.base[s].reshape(shape) for s, shape in zip(self.at.slices, self.at.shapes, strict=True)]
@@ -52,6 +61,13 @@ class Writer:
     def both(self, last: str) -> str:
         """Return lines that compute u and g, and print something of them."""
         call = f"{self.of_claim}({self.star}at)"
+        if self.view:
+            return block(
+                "import numpy as np; from jaxnum.diagnose.gradients.complex_parameters import real_view",
+                "from jaxnum.diagnose.gradients.reproduce import vectors",
+                f"u, g = vectors({self.view})",
+                last,
+            )
         if self.odd:
             rate = f", rate={self.rate!r}" if self.is_step else ""
             start = "import numpy as np; from jaxnum.diagnose.gradients.reproduce import vectors"
