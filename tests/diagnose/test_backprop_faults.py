@@ -7,7 +7,9 @@ from diagnose.backprop_by_hand import data, program, start
 from jaxnum import diagnose
 from jaxnum.diagnose.backprop import network as n
 from jaxnum.diagnose.backprop.catalogue import adjoints, catalogue, compose, run
+from jaxnum.diagnose.backprop.discover import discover
 from jaxnum.diagnose.backprop.explain import Explainer
+from jaxnum.diagnose.backprop.functions import KNOWN, LOSSES
 
 
 def leaves(points):
@@ -21,7 +23,7 @@ def known(sizes, count=6, width=0.8, **options):
     shape = {k: options[k] for k in ("columns", "bias") if k in options}
     points = [start(sizes, seed=s, width=width, **shape) for s in range(count)]
     values = np.array([loss(*p) for p in points])
-    return n.discover(loss, [a.shape for a in points[0]], leaves(points), values), loss, gradient, points
+    return discover(loss, [a.shape for a in points[0]], leaves(points), values), loss, gradient, points
 
 
 NETWORKS = [
@@ -56,11 +58,11 @@ def test_no_network_is_found_where_there_is_none():
 
     points = [(np.array([0.1 * k, 0.3 - k]),) for k in range(1, 6)]
     values = np.array([loss(*p) for p in points])
-    assert n.discover(loss, [(2,)], leaves(points), values) is None
-    assert n.discover(lambda w: np.sum(w), [(2,)], leaves(points), values) is None
+    assert discover(loss, [(2,)], leaves(points), values) is None
+    assert discover(lambda w: np.sum(w), [(2,)], leaves(points), values) is None
 
 
-@pytest.mark.parametrize("act", n.KNOWN, ids=lambda a: a.name)
+@pytest.mark.parametrize("act", KNOWN, ids=lambda a: a.name)
 def test_slopes_are_derivatives(act, rng):
     z, e = rng.normal(size=(4, 3)), rng.normal(size=(4, 3))
     retold = {
@@ -77,7 +79,7 @@ def test_slopes_are_derivatives(act, rng):
         np.testing.assert_allclose(act.slope_of_value(act.fn(z)), act.slope(z), rtol=1e-10)
 
 
-@pytest.mark.parametrize("loss", n.LOSSES, ids=lambda a: a.name)
+@pytest.mark.parametrize("loss", LOSSES, ids=lambda a: a.name)
 def test_losses_and_their_slopes(loss, rng):
     p, t = rng.uniform(0.1, 0.9, size=(1, 5, 3)), rng.uniform(0.1, 0.9, size=(5, 3))
     h = 1e-6

@@ -19,14 +19,9 @@ from typing import Any
 
 import numpy as np
 
-from jaxnum.diagnose.backprop.network import (
-    BINARY,
-    SQUARES,
-    Recognized,
-    broadcast_targets,
-    forward,
-    layer_name,
-)
+from jaxnum.diagnose.backprop.functions import BINARY, SQUARES
+from jaxnum.diagnose.backprop.network import forward, layer_name
+from jaxnum.diagnose.backprop.recognize import Recognized, broadcast_targets
 
 # How δ comes from the error e of a layer: slope(act, z, a, e) ---------------------------------------------------------
 

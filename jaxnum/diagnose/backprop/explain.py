@@ -15,7 +15,8 @@ import numpy as np
 
 from jaxnum.diagnose.backprop import catalogue as backprop
 from jaxnum.diagnose.backprop.catalogue import Mistake, catalogue, compose
-from jaxnum.diagnose.backprop.network import Network, Recognized, join, split
+from jaxnum.diagnose.backprop.network import Network, join, split
+from jaxnum.diagnose.backprop.recognize import Recognized
 
 _MOST_WORK = 1e9  # products that trying pairs of mistakes may cost; deep and wide networks have no end of them
 _TRIES = 64  # points tried at a time for a witness

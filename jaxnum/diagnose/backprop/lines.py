@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxnum.diagnose.backprop.network import Activation
+from jaxnum.diagnose.backprop.functions import Activation
 
 
 @dataclass(frozen=True)

@@ -22,8 +22,9 @@ from typing import Any
 import numpy as np
 
 from jaxnum._checks import as_array, refuse
+from jaxnum.diagnose.backprop.functions import Activation
 from jaxnum.diagnose.backprop.lines import MISTAKES, Context, Mistake
-from jaxnum.diagnose.backprop.network import Activation, Network, layouts
+from jaxnum.diagnose.backprop.network import Network, layouts
 from jaxnum.diagnose.report import Diagnosis, Finding, Table
 from jaxnum.diagnose.reproduce import block, called, with_lines
 from jaxnum.diagnose.truth import double_precision

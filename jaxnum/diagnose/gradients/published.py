@@ -13,9 +13,11 @@ from typing import Any
 import numpy as np
 
 from jaxnum._checks import check_positive, refuse
+from jaxnum.diagnose.backprop.discover import discover
 from jaxnum.diagnose.backprop.explain import Explainer
-from jaxnum.diagnose.backprop.network import Network, Recognized, discover, layouts, recognize
-from jaxnum.diagnose.gradients.rules import meaning
+from jaxnum.diagnose.backprop.network import Network, layouts
+from jaxnum.diagnose.backprop.recognize import Recognized, recognize
+from jaxnum.diagnose.gradients.comparison import meaning
 from jaxnum.diagnose.report import Diagnosis, Finding, Table
 from jaxnum.diagnose.reproduce import block, called, with_lines
 from jaxnum.diagnose.truth import Parameters, double_precision, parameters, spread, truth
