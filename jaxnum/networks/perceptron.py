@@ -114,6 +114,29 @@ def perceptron(
     return Perceptron(weights, biases, activation, final_activation)
 
 
+def predict_together(model: Perceptron, x: Array) -> Array:
+    """Return the predictions of many perceptrons, whose weights and biases have a last axis of members.
+
+    Products of matrices this small are sums of a few terms, each of which runs along the members.
+
+    Args:
+        model: Perceptron with weights (outputs, inputs, members) and biases (outputs, members).
+        x: Samples, (samples, features).
+
+    Returns:
+        Predictions, (samples, outputs, members).
+    """
+    a, last = x[:, :, None], len(model.weights) - 1
+    for layer, weight in enumerate(model.weights):
+        terms = [weight[None, :, i] * a[:, i, None] for i in range(weight.shape[1])]
+        if model.biases:
+            terms.append(model.biases[layer][None])
+        phi = model.final_activation if layer == last else model.activation
+        # A function of the units of one sample in one network: it need not be elementwise.
+        a = jax.vmap(jax.vmap(phi, in_axes=-1, out_axes=-1))(sum(terms[1:], terms[0]))
+    return a
+
+
 def check_elementwise(name: str, fn: Any) -> None:
     """Refuse what does not turn a real vector into a real vector of the same length."""
     if not callable(fn):

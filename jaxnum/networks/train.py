@@ -23,9 +23,11 @@ from jaxnum._checks import as_array, as_count, as_tree, check_positive, refuse
 from jaxnum._progress import Progress
 from jaxnum._solution import History, Solution
 from jaxnum._typing import is_traced
-from jaxnum.networks.perceptron import Perceptron, as_keys
+from jaxnum.networks.perceptron import Perceptron, as_keys, predict_together
 from jaxnum.networks.units import LayerRows
-from jaxnum.numerics.descent import descend
+from jaxnum.numerics.descent import descend, descend_together
+
+_FEW = 16  # inputs of a layer up to which products of many small matrices are written out
 
 Loss = Callable[[Array, Array], Array]
 """A function `loss(prediction, target) -> scalar` of two arrays of shape (samples, outputs)."""
@@ -210,6 +212,9 @@ def train_many(
         refuse("make_model", "take a key and return a model", f"fails with {type(error).__name__}: {error}")
     x, y = _check_data("make_model", example, x, y, loss)
     sample, _ = _check_batches(batch_size, keys[0], len(x), None)
+    small = isinstance(example, Perceptron) and all(w.shape[1] <= _FEW for w in example.weights)
+    if small and sample is None:
+        return _train_perceptrons(make_model, optimizer, loss, keys, x, y, num_steps, save_every)
     return _train_all(make_model, optimizer, loss, keys, x, y, num_steps, save_every, sample)
 
 
@@ -225,6 +230,15 @@ def _train_all(make_model, optimizer, loss, keys, x, y, num_steps, save_every, s
         return _with_models(run, constants, static)
 
     return eqx.filter_vmap(member)(keys)
+
+
+@eqx.filter_jit
+def _train_perceptrons(make_model, optimizer, loss, keys, x, y, num_steps, save_every):
+    params, constants, static = _split("make_model", eqx.filter_vmap(make_model, out_axes=eqx.if_array(-1))(keys))
+    options = {"num_steps": num_steps, "save_every": save_every, "also": LayerRows(static)}
+    objective = _Objective(static, loss)
+    run = descend_together(objective, objective.of_many, optimizer, params, (constants, x, y), **options)
+    return _with_models(run, constants, static)
 
 
 @dataclass(frozen=True)
@@ -249,6 +263,12 @@ class _Objective:
     def __call__(self, params: Any, args: Any) -> Array:
         constants, x, y = args[:3]
         return self.loss(jax.vmap(self.static.join(params, constants))(x), y)
+
+    def of_many(self, params: Any, args: Any) -> Array:
+        """Return the loss of each of many perceptrons, whose parameters have a last axis of members."""
+        constants, x, y = args
+        prediction = predict_together(self.static.join(params, constants), x)
+        return jax.vmap(self.loss, in_axes=(-1, None))(prediction, y)
 
 
 @dataclass(frozen=True)

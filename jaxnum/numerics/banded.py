@@ -96,9 +96,13 @@ def factor(bands: Array) -> Factors:
 
 def substitute(factors: Factors, b: Array) -> Array:
     """Solve with a factored matrix by plain substitution; `solve` is the one to differentiate."""
-    p = factors.lower.shape[0]
-    if p == 0:
+    if factors.lower.shape[0] == 0:
         return b / factors.pivots
+    return in_turn(_down_and_up, factors, b)
+
+
+def _down_and_up(factors: Factors, b: Array) -> Array:
+    p = factors.lower.shape[0]
     zero = jnp.zeros((), b.dtype)
 
     def down(before, row):
@@ -114,14 +118,17 @@ def substitute(factors: Factors, b: Array) -> Array:
         return tuple(p + a * x for p, a in zip((*pending[1:], zero), low, strict=True)), x
 
     start = (zero,) * p
-    _, y = jax.lax.scan(down, start, (tuple(factors.lower), b))
-    return jax.lax.scan(up, start, (tuple(factors.lower), y / factors.pivots), reverse=True)[1]
+    lower = tuple(factors.lower)
+    # Two rows a turn: half of the loop's own work, and no longer to compile.
+    _, y = jax.lax.scan(down, start, (lower, b), unroll=2)
+    return jax.lax.scan(up, start, (lower, y / factors.pivots), reverse=True, unroll=2)[1]
 
 
 def solve(
     bands: Array,
     b: Array,
     *,
+    factors: Factors | None = None,
     product: Callable[[Array], Array] | None = None,
     careful: Callable[[Array], Array] | None = None,
     num_refinements: int = 0,
@@ -132,6 +139,7 @@ def solve(
     Args:
         bands: Lower half of the bands, (p + 1, n).
         b: Right-hand side, (n,).
+        factors: The matrix after elimination, where it is known already; not differentiated.
         product: The same matrix as a function x -> A x, if derivatives should go through that and not through `bands`.
         careful: The same product with less rounding, such as Dᵀ(D x); not differentiated.
         num_refinements: How often the error that `careful` sees is solved for and subtracted.
@@ -147,7 +155,7 @@ def solve(
         >>> print(banded.solve(jnp.array([[4.0, 5.0, 5.0], [0.0, 2.0, 2.0]]), jnp.array([8.0, 18.0, 19.0])))
         [1. 2. 3.]
     """
-    factors = factor(jax.lax.stop_gradient(bands))
+    factors = factor(jax.lax.stop_gradient(bands)) if factors is None else jax.lax.stop_gradient(factors)
     product = product or (lambda x: matvec(bands, x))
 
     def inverse(product, b):
@@ -161,6 +169,16 @@ def solve(
 
     x, change = jax.lax.custom_linear_solve(product, b, inverse, symmetric=True, has_aux=True)
     return (x, jax.lax.stop_gradient(change)) if has_change else x
+
+
+def in_turn(loop: Callable[..., Any], *args: Any) -> Any:
+    """Return `loop(*args)`; of a batch, one member after the other on a CPU.
+
+    A loop over rows that holds single numbers keeps them in registers; one that holds a number for every member of a
+    batch goes to memory for each of them.
+    """
+    one_by_one = jax.custom_batching.sequential_vmap(loop)
+    return jax.lax.platform_dependent(*args, cpu=one_by_one, default=loop)
 
 
 def log_determinant(bands: Array) -> Array:

@@ -42,10 +42,14 @@ class Step:
 
     def take(self, state: Any, args: Any, n: Any) -> tuple[Any, Any]:
         """Take step number n, and tell the gradient that it saw at its start."""
-        y, memory, first_bad = state
         if self.sample is not None:
             args = self.sample(args, n)
-        value, gradient = jax.value_and_grad(self.fn)(y, args)
+        value, gradient = jax.value_and_grad(self.fn)(state[0], args)
+        return self.move(state, value, gradient, args, n), gradient
+
+    def move(self, state: Any, value: Any, gradient: Any, args: Any, n: Any) -> Any:
+        """Take step number n from a point whose value and gradient are known."""
+        y, memory, first_bad = state
         # Optax mixes int32 counters with Python floats, which strict promotion refuses.
         with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
             step, memory = optax.with_extra_args_support(self.optimizer).update(
@@ -54,7 +58,41 @@ class Step:
             step = jax.tree.map(lambda d, p: d.astype(p.dtype), step, y)
             y = optax.apply_updates(y, step)
         bad = ~(jnp.isfinite(value) & _all_finite(y))
-        return (y, memory, jnp.where((first_bad < 0) & bad, n, first_bad)), gradient
+        return y, memory, jnp.where((first_bad < 0) & bad, n, first_bad)
+
+
+@dataclass(frozen=True)
+class _StepTogether:
+    """One step of many members, which lie along the last axis of every array."""
+
+    values: Callable[[Any, Any], Any]
+    step: Step
+
+    def __call__(self, state: Any, args: Any, n: Any) -> Any:
+        value, gradient = _values_and_gradients(self.values, state[0], args)
+        move = lambda *member: self.step.move(*member, args, n)  # noqa: E731
+        return jax.vmap(move, in_axes=-1, out_axes=-1)(state, value, gradient)
+
+
+@dataclass(frozen=True)
+class _ObserveTogether:
+    """What is recorded of many members."""
+
+    values: Callable[[Any, Any], Any]
+    also: Callable[[Any, Any, Any], dict] | None
+
+    def __call__(self, state: Any, args: Any) -> Any:
+        y = state[0]
+        value, gradient = _values_and_gradients(self.values, y, args)
+        also = lambda y, gradient: {} if self.also is None else self.also(y, gradient, args)  # noqa: E731
+        norm, more = jax.vmap(lambda *at: (_norm(at[1]), also(*at)), in_axes=-1, out_axes=-1)(y, gradient)
+        return {"y": y, "value": value, "gradient_norm": norm, **more}
+
+
+def _values_and_gradients(values, y, args):
+    # No member hears of another: the gradient of the sum holds the gradient of each.
+    value, back = jax.vjp(lambda y: values(y, args), y)
+    return value, back(jnp.ones_like(value))[0]
 
 
 @dataclass(frozen=True, eq=False)
@@ -159,6 +197,42 @@ def descend(
     return _conclude(state, rows, num_steps, save_every, tolerance)
 
 
+def descend_together(
+    fn: Callable[[Any, Any], Any],
+    values: Callable[[Any, Any], Any],
+    optimizer: optax.GradientTransformation,
+    y0: Any,
+    args: Any,
+    *,
+    num_steps: int,
+    save_every: int = 1,
+    also: Callable[[Any, Any, Any], dict] | None = None,
+) -> Solution:
+    """Lower `fn(y, args)` from many starts, which lie along the last axis of every array of `y0`.
+
+    A batch along the first axis, which `jax.vmap` of `descend` makes, has arrays of few numbers innermost; with the
+    members innermost all arithmetic runs along them.
+
+    Args:
+        fn: Scalar function of parameters and arguments.
+        values: The same function of all members, (members,): `values(y, args)`.
+        optimizer: Optax transformation.
+        y0: Parameters of all members.
+        args: Pytree for both functions, the same for all members.
+        num_steps: Number of steps.
+        save_every: Steps between rows of `history`.
+        also: As for `descend`, of one member.
+
+    Returns:
+        Solution as of `descend`, with a first axis of members in every array.
+    """
+    each = partial(jax.vmap, in_axes=-1, out_axes=-1)
+    state = each(lambda y: (y, optimizer.init(y), jnp.int32(-1)))(y0)
+    step, observe = _StepTogether(values, Step(fn, optimizer)), _ObserveTogether(values, also)
+    state, rows = march(step, observe, state, args, num_steps=num_steps, save_every=save_every)
+    return jax.vmap(lambda *end: _conclude(*end, num_steps, save_every, None), in_axes=-1)(state, rows)
+
+
 def descend_by_solver(
     fn: Callable[[Any, Any], Any],
     solver: Any,
@@ -238,7 +312,8 @@ def _conclude(state, rows, num_steps, save_every, tolerance) -> Solution:
 
 
 def _all_finite(tree: Any) -> Any:
-    return jnp.all(jnp.stack([jnp.all(jnp.isfinite(x)) for x in jax.tree.leaves(tree)]))
+    # One pass over all leaves: of a small model each pass of its own would cost as much as the step.
+    return jnp.all(jnp.concatenate([jnp.isfinite(x).reshape(-1) for x in jax.tree.leaves(tree)]))
 
 
 def _norm(tree: Any) -> Any:

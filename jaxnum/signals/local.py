@@ -208,12 +208,14 @@ def map_rows(function, which: np.ndarray, width: int) -> Any:
     return jax.vmap(function)(which) if len(which) <= block else jax.lax.map(function, which, batch_size=block)
 
 
-def stretch(short: Array, n: int) -> Array:
-    """Return `short` with its middle entry repeated until it has `n`: what differs near the ends only."""
+def stretch(short: Array, n: int, period: int = 1) -> Array:
+    """Return `short` with its middle `period` entries repeated until it has `n`: what differs near the ends only."""
     if len(short) == n:
         return short
-    half = len(short) // 2
-    return jnp.concatenate([short[:half], jnp.full(n - len(short), short[half], short.dtype), short[half:]])
+    half = len(short) // 2 // period * period
+    repeats = (n - len(short)) // period
+    middle = jnp.broadcast_to(short[half : half + period][None], (repeats, period)).reshape(-1)
+    return jnp.concatenate([short[:half], middle, short[half:]])
 
 
 def is_uniform(x: Any) -> bool:

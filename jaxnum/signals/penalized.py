@@ -29,11 +29,21 @@ _SHARPEST = 1e-2  # largest λ|D|²/w in units of 1/eps: beyond, refinement no l
 class Rows(NamedTuple):
     """A matrix D whose row i touches the unknowns stride * i, ..., stride * i + reach; several rows may share an i.
 
-    `entries` has shape (rows that share an i, number of i, reach + 1); a sample comes every `stride` unknowns.
+    `entries` has shape (rows that share an i, number of i, reach + 1); a sample comes every `stride` unknowns. Where
+    all i are alike, one of them stands for `count`.
     """
 
     entries: Float[Array, "r i reach+1"]
     stride: int
+    count: int | None = None
+
+    @property
+    def _count(self) -> int:
+        return self.count or self.entries.shape[1]
+
+    def shortened(self, by: int) -> "Rows":
+        """Return the rows, all alike, of a signal with fewer samples."""
+        return self._replace(count=self._count - by) if by else self
 
     def apply(self, u: Float[Array, " n"]) -> Float[Array, "r i"]:
         """Return D u."""
@@ -41,12 +51,8 @@ class Rows(NamedTuple):
 
     def transposed(self, v: Float[Array, "r i"]) -> Float[Array, " n"]:
         """Return Dᵀ v."""
-        _, count, width = self.entries.shape
-        whole = jnp.zeros((count + (width - 1) // self.stride, self.stride), v.dtype)
-        for a in range(width):
-            first = a // self.stride
-            whole = whole.at[first : first + count, a % self.stride].add(jnp.sum(self.entries[:, :, a] * v, axis=0))
-        return whole.reshape(-1)
+        parts = [(jnp.sum(self.entries[:, :, a] * v, axis=0), a) for a in range(self.entries.shape[2])]
+        return self._placed_back(parts)
 
     def transposed_once(self, v: Float[Array, "r i"]) -> Float[Array, " n"]:
         """Return Dᵀ v, every entry of v read once.
@@ -57,32 +63,45 @@ class Rows(NamedTuple):
         rows, _, width = self.entries.shape
         keep = width - self.stride
 
-        def step(pending, row):
-            entries, values = row
-            pending = [*pending, *[jnp.zeros((), v.dtype)] * self.stride]
-            for r in range(rows):
-                pending = [p + e * values[r] for p, e in zip(pending, entries[r], strict=True)]
-            return tuple(pending[self.stride :]), tuple(pending[: self.stride])
+        def loop(entries, v):
+            entries = tuple(tuple(entries[r, :, a] for a in range(width)) for r in range(rows))
+            alike = jax.tree.map(lambda e: e[0], entries) if self.count else None
 
-        entries = tuple(tuple(self.entries[r, :, a] for a in range(width)) for r in range(rows))
-        last, done = jax.lax.scan(step, (jnp.zeros((), v.dtype),) * keep, (entries, tuple(v)))
-        return jnp.concatenate([jnp.stack(done, axis=1).reshape(-1), jnp.stack(last)])
+            def step(pending, row):
+                values, own = row
+                pending = [*pending, *[jnp.zeros((), v.dtype)] * self.stride]
+                for value, weights in zip(values, alike or own, strict=True):
+                    pending = [p + e * value for p, e in zip(pending, weights, strict=True)]
+                return tuple(pending[self.stride :]), tuple(pending[: self.stride])
+
+            last, done = jax.lax.scan(step, (jnp.zeros((), v.dtype),) * keep, (tuple(v), None if alike else entries))
+            return jnp.concatenate([_interleaved(done), jnp.stack(last)])
+
+        return banded.in_turn(loop, self.entries, v)
 
     def normal_bands(self, scale: Float[Array, "r i"] | None = None) -> Float[Array, "reach+1 n"]:
         """Return the lower bands of Dᵀ diag(scale) D."""
-        _, count, width = self.entries.shape
-        scaled = self.entries if scale is None else self.entries * scale[:, :, None]
-        whole = jnp.zeros((width, count + (width - 1) // self.stride, self.stride), self.entries.dtype)
-        for a in range(width):
-            first = a // self.stride
-            for b in range(a + 1):
-                product = jnp.sum(scaled[:, :, a] * self.entries[:, :, b], axis=0)
-                whole = whole.at[a - b, first : first + count, a % self.stride].add(product)
-        return whole.reshape(width, -1)
+        rows, count, width = self.entries.shape[0], self._count, self.entries.shape[2]
+        entries = jnp.broadcast_to(self.entries, (rows, count, width))
+        scaled = entries if scale is None else entries * scale[:, :, None]
+        bands = []
+        for k in range(width):
+            products = [(jnp.sum(scaled[:, :, a] * entries[:, :, a - k], axis=0), a) for a in range(k, width)]
+            bands.append(self._placed_back(products))
+        return jnp.stack(bands)
 
     def _place(self, u, a):
-        first, count = a // self.stride, self.entries.shape[1]
-        return u.reshape(-1, self.stride)[first : first + count, a % self.stride]
+        first = a // self.stride
+        return u.reshape(-1, self.stride)[first : first + self._count, a % self.stride]
+
+    def _placed_back(self, parts):
+        """Return the sum of what `_place` took for each a, where it came from."""
+        length = self._count + (self.entries.shape[2] - 1) // self.stride
+        columns = [jnp.zeros(length, self.entries.dtype)] * self.stride
+        for part, a in parts:
+            first = a // self.stride
+            columns[a % self.stride] += jnp.pad(part, (first, length - self._count - first))
+        return _interleaved(columns)
 
 
 class Readout(NamedTuple):
@@ -121,34 +140,59 @@ def stencil(x: Float[Array, " n"], derivative: int) -> Readout:
 def matrix(weights, rows: Rows, strength, scale=None) -> Array:
     """Return the bands of W + λ Dᵀ diag(scale) D."""
     bands = strength * rows.normal_bands(scale)
-    return bands.at[0, :: rows.stride].add(weights)
+    return bands.at[0].add(_at_samples(weights, rows))
 
 
 class Plan(NamedTuple):
     """What is known before tracing.
 
-    `short`: where samples are uniform and weights alike, how many of them suffice for all variances; None for all.
+    `short`: where samples are uniform and weights alike, how many of them suffice to know the ends and one sample
+    between, which is like all others: for the variances and for the elimination; None for all.
     """
 
     short: int | None = None
     num_refinements: int = _REFINEMENTS
 
 
-def solve(y, weights, rows: Rows, strength, num_refinements: int = _REFINEMENTS) -> tuple[Array, Array, Array]:
-    """Return the unknowns, the bands of the matrix, and how much the last refinement changed the unknowns."""
-    bands = matrix(weights, rows, strength)
+def solve(y, weights, rows: Rows, strength, plan: Plan | None = None) -> tuple[Array, Array, Array]:
+    """Return the unknowns, the bands of the matrix, and how much the last refinement changed the unknowns.
+
+    With a plan that says that a shorter signal tells all, the bands are those of that.
+    """
+    plan, n = plan or Plan(), len(y)
+    few = plan.short or n
+    bands = matrix(weights[:few], rows.shortened(n - few), strength)
+    factors = banded.factor(jax.lax.stop_gradient(bands))
+    if few < n:
+        # Elimination forgets where it began as fast as the curve does: rows far from it are alike.
+        longer = jax.vmap(lambda row: stretch(row, n * rows.stride, rows.stride))
+        factors = banded.Factors(longer(factors.lower), longer(factors.pivots[None])[0])
 
     def product(u):
-        return (strength * rows.transposed(rows.apply(u))).at[:: rows.stride].add(weights * u[:: rows.stride])
+        return strength * rows.transposed(rows.apply(u)) + _at_samples(weights * u[:: rows.stride], rows)
 
     def careful(u):
-        return (strength * rows.transposed_once(rows.apply(u))).at[:: rows.stride].add(weights * u[:: rows.stride])
+        return strength * rows.transposed_once(rows.apply(u)) + _at_samples(weights * u[:: rows.stride], rows)
 
-    right = jnp.zeros(bands.shape[1], y.dtype).at[:: rows.stride].set(weights * y)
     u, change = banded.solve(
-        bands, right, product=product, careful=careful, num_refinements=num_refinements, has_change=True
+        bands,
+        _at_samples(weights * y, rows),
+        factors=factors,
+        product=product,
+        careful=careful,
+        num_refinements=plan.num_refinements,
+        has_change=True,
     )
     return u, bands, change
+
+
+def _at_samples(values: Array, rows: Rows) -> Array:
+    """Return one number for each unknown: those of the samples, and zero between."""
+    return _interleaved([values, *[jnp.zeros_like(values)] * (rows.stride - 1)])
+
+
+def _interleaved(columns: Any) -> Array:
+    return columns[0] if len(columns) == 1 else jnp.stack(columns, axis=1).reshape(-1)
 
 
 def missed(error: Array, right: Array) -> Array:
@@ -168,22 +212,19 @@ def fit(y, weights, rows: Rows, strength, readout: Readout | None, plan: Plan) -
         readout: Rows for the derivative wanted.
         plan: What is known before tracing.
     """
-    u, bands, residual = solve(y, weights, rows, strength, plan.num_refinements)
-    return describe(u, bands, weights, rows, readout, plan.short, residual)
+    u, bands, residual = solve(y, weights, rows, strength, plan)
+    return describe(u, bands, weights, rows, readout, residual)
 
 
-def describe(u, bands, weights, rows: Rows, readout: Readout | None, short: int | None, residual) -> Fit:
-    """Return the curve held by the unknowns, and the variances that the matrix of their equation gives it."""
+def describe(u, bands, weights, rows: Rows, readout: Readout | None, residual) -> Fit:
+    """Return the curve held by the unknowns, and the variances that the matrix of their equation gives it.
+
+    The matrix may be that of a shorter signal, whose ends and one sample between say it all.
+    """
     n, stride = len(weights), rows.stride
+    weights = weights[: bands.shape[1] // stride]
     reach = bands.shape[0] - 1 if readout is None else max(bands.shape[0], readout.entries.shape[1]) - 1
-    if short is not None and short < n:
-        cut = bands[:, : short * stride]
-        # The end of the short signal is an end: its last rows are those of the long one.
-        tail = (rows.entries.shape[2] - 1) // stride * stride
-        bands, weights = cut.at[:, cut.shape[1] - tail :].set(bands[:, bands.shape[1] - tail :]), weights[:short]
-    inverse, spread = banded.inverse_diagonal_of(
-        bands, jnp.zeros(bands.shape[1], bands.dtype).at[::stride].set(weights), reach
-    )
+    inverse, spread = banded.inverse_diagonal_of(bands, _at_samples(weights, rows), reach)
     variance = stretch(spread[0, ::stride], n)
     trace = jnp.sum(stretch(weights * inverse[0, ::stride], n))
     value = fitted = u[::stride]

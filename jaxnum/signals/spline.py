@@ -64,7 +64,8 @@ class SmoothingSpline:
     def fit(self, y: Array, x: Array, weights: Array, derivative: int, plan: Plan) -> Fit:
         """Fit all samples; traced."""
         readout = self._readout(x, derivative) if derivative else None
-        return penalized.fit(y, weights, self._rows(x), self.strength, readout, plan)
+        rows = self._rows(x) if plan.short is None else self._uniform_rows(x)
+        return penalized.fit(y, weights, rows, self.strength, readout, plan)
 
     def restricted_likelihood(self, y: Array, x: Array, weights: Array) -> Array:
         """Return minus twice the logarithm of the marginal likelihood of the strength, up to a constant."""
@@ -92,15 +93,22 @@ class SmoothingSpline:
         twist = jnp.stack([2 * scale / h, scale / unit, -2 * scale / h, scale / unit], axis=1)
         return penalized.Rows(jnp.stack([bend, twist]), 2)
 
+    def _uniform_rows(self, x) -> penalized.Rows:
+        # Uniform positions may carry the rounding of a large offset; their mean spacing does not.
+        spacing = (x[-1] - x[0]) / (len(x) - 1)
+        return self._rows(spacing * jnp.arange(2, dtype=x.dtype))._replace(count=len(x) - 1)
+
     @staticmethod
     def _readout(x, derivative: int) -> penalized.Readout:
         n = len(x)
         unit = (x[-1] - x[0]) / (n - 1)
         if derivative == 1:
             return penalized.Readout(2 * jnp.arange(n) + 1, jnp.full((n, 1), 1 / unit, x.dtype))
-        # The second derivative at the left end of every interval, and at the right end of the last.
+        # The second derivative is continuous: of the two intervals that meet at a sample the one on the right says it,
+        # unless the other is more than twice as long. Short intervals amplify rounding by 1/h².
         h = jnp.diff(x)
         left = jnp.stack([-6 / h**2, -4 / (h * unit), 6 / h**2, -2 / (h * unit)], axis=1)
-        last = jnp.stack([6 / h[-1] ** 2, 2 / (h[-1] * unit), -6 / h[-1] ** 2, 4 / (h[-1] * unit)])
-        start = jnp.minimum(2 * jnp.arange(n), 2 * (n - 2))
-        return penalized.Readout(start, jnp.concatenate([left, last[None]]))
+        right = jnp.stack([6 / h**2, 2 / (h * unit), -6 / h**2, 4 / (h * unit)], axis=1)
+        use_right = jnp.concatenate([jnp.ones(1, bool), 2 * h[1:] > h[:-1], jnp.zeros(1, bool)])
+        interval = jnp.arange(n) - jnp.where(use_right, 0, 1)
+        return penalized.Readout(2 * interval, jnp.where(use_right[:, None], left[interval], right[interval]))

@@ -72,6 +72,7 @@ class TotalVariation:
 
     def fit(self, y: Array, x: Array, weights: Array, derivative: int, plan: Plan) -> Fit:
         """Fit all samples; traced."""
+        del plan  # every sample is treated differently
         rows, strength = self._rows(x), self.strength
         corner = _CORNER * strength * self._unit(x)
         # Two steps of Newton's method from the minimum, which is held fixed: no change of the value, and derivatives
@@ -82,7 +83,7 @@ class TotalVariation:
             z = z + banded.solve(*_newton(z, y, weights, rows, strength, corner))
         bands, error = _newton(z, y, weights, rows, strength, corner)
         readout = penalized.stencil(x, derivative) if derivative else None
-        return penalized.describe(z, bands, weights, rows, readout, plan.short, penalized.missed(error, weights * y))
+        return penalized.describe(z, bands, weights, rows, readout, penalized.missed(error, weights * y))
 
     def search(self, x: np.ndarray, y: np.ndarray, weights: np.ndarray) -> tuple[str, float, float]:
         """Return the parameter that sets the smoothness, and the range of it that makes sense for these samples."""

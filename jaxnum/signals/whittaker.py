@@ -68,7 +68,8 @@ class Whittaker:
     def fit(self, y: Array, x: Array, weights: Array, derivative: int, plan: Plan) -> Fit:
         """Fit all samples; traced."""
         readout = penalized.stencil(x, derivative) if derivative else None
-        return penalized.fit(y, weights, self._rows(x), self.strength, readout, plan)
+        rows = self._rows(x) if plan.short is None else self._uniform_rows(x)
+        return penalized.fit(y, weights, rows, self.strength, readout, plan)
 
     def restricted_likelihood(self, y: Array, x: Array, weights: Array) -> Array:
         """Return minus twice the logarithm of the marginal likelihood of the strength, up to a constant."""
@@ -91,3 +92,9 @@ class Whittaker:
         mean = (x[-1] - x[0]) / (len(x) - 1)
         length = (x[m:] - x[:-m]) / (m * mean)
         return penalized.Rows((rows * jnp.sqrt(length)[:, None])[None], 1)
+
+    def _uniform_rows(self, x) -> penalized.Rows:
+        # Uniform positions may carry the rounding of a large offset; their mean spacing does not.
+        spacing = (x[-1] - x[0]) / (len(x) - 1)
+        few = spacing * jnp.arange(self.order + 1, dtype=x.dtype)
+        return self._rows(few)._replace(count=len(x) - self.order)
