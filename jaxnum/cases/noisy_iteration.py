@@ -168,7 +168,7 @@ def run(config: Config = Config(), tell: Tell = silence) -> Story:
     moved = sweeps(JUPITER, _FIELD, _LAW, outer=outer, x0=7.0, num_points=n).history
     constant = _constant_conductance(0.05)
 
-    tell(0.95, "writing it down")
+    tell(1.0, "done")
     measured = by_code["unstable-iteration"]
     gain_filtered = with_filter.findings[0].evidence if with_filter.findings else {}
     at = {place: _at(history, place) for place in (10.0, 20.0, 30.0)}

@@ -1,28 +1,15 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pytest
 
 from jaxnum.cases import adam_rosenbrock
-from jaxnum.cases.adam_rosenbrock import Config, gradient, run, script
+from jaxnum.cases.adam_rosenbrock import Config, gradient, script
 from jaxnum.optimize import landscapes
 
-SMALL = Config(map_size=32)  # enough for every statement but the fine edges of the map
+CASE, CONFIG = adam_rosenbrock, Config(map_size=32)  # enough for every statement but the fine edges of the map
 
 
-@pytest.fixture(scope="module")
-def told():
-    told = []
-    return run(SMALL, lambda fraction, doing: told.append((fraction, doing))), told
-
-
-def facts(chapter, *words):
-    [value] = [v for k, v in chapter.facts.items() if all(w in k for w in words)]
-    return float(value)
-
-
-def test_what_was_seen_is_reproduced(told):
-    story, _ = told
+def test_what_was_seen_is_reproduced(story, facts):
     np.testing.assert_allclose(facts(story.symptom, "Adam at 0.02", "last x"), 2.00869767, atol=5e-9)
     np.testing.assert_allclose(facts(story.symptom, "Adam at 0.02", "last y"), 4.0361122, atol=5e-8)
     np.testing.assert_allclose(facts(story.symptom, "Adam at 0.02", "last value"), 1.01747, atol=5e-6)
@@ -31,8 +18,7 @@ def test_what_was_seen_is_reproduced(told):
     np.testing.assert_allclose(facts(story.cure, "Adam at 0.5"), 4.6e-4, atol=5e-6)
 
 
-def test_the_hand_written_adam_is_adam(told):
-    story, _ = told
+def test_the_hand_written_adam_is_adam(story, facts):
     # 1e-15 on coordinates of size 4 is one unit in the last place.
     assert facts(story.diagnosis, "in NumPy against optax.adam") <= 1e-15
     assert facts(story.diagnosis, "as an Optax transformation") <= 1e-15
@@ -41,16 +27,14 @@ def test_the_hand_written_adam_is_adam(told):
     assert [f.code for f in comparison.findings] == ["budget-too-small", "rate-above-limit"]
 
 
-def test_the_limit_of_momentum(told):
-    story, _ = told
+def test_the_limit_of_momentum(story, facts):
     np.testing.assert_allclose(facts(story.diagnosis, "limit of momentum"), 0.01929, atol=5e-6)
     valley = landscapes.rosenbrock(1.0, 2.0)
     largest = np.linalg.eigvalsh(jax.hessian(valley.fn)(jnp.array([3.0, 3.0])))[-1]
     np.testing.assert_allclose(facts(story.diagnosis, "largest curvature at the start"), largest, rtol=1e-14)
 
 
-def test_the_budget_is_told_as_it_is(told):
-    story, _ = told
+def test_the_budget_is_told_as_it_is(story, facts):
     chapter, path = story.diagnosis, story.arrays["adam"]
     assert facts(chapter, "farthest") == 2.0
     for i, name in enumerate("xy"):
@@ -63,8 +47,7 @@ def test_the_budget_is_told_as_it_is(told):
     assert facts(chapter, "b2 = 0.9,") < 1e-3 < 0.5 < facts(chapter, "b2 = 0.999")
 
 
-def test_both_methods_arrive_when_the_rates_fit(told):
-    story, _ = told
+def test_both_methods_arrive_when_the_rates_fit(story, facts):
     assert facts(story.cure, "Adam at that rate") < 2e-3
     assert facts(story.cure, "momentum at that rate") < 2e-3
     assert facts(story.cure, "runs in the map") == 32**2
@@ -81,34 +64,9 @@ def test_the_script_follows_its_rule():
     np.testing.assert_allclose(points[1], np.array([3, 3]) - 0.1 * np.array([148, -24]), rtol=1e-15)
 
 
-def test_progress_pictures_and_arrays(told):
-    story, seen = told
-    fractions = [f for f, _ in seen]
-    assert fractions == sorted(fractions)
-    assert (fractions[0], fractions[-1]) == (0.0, 1.0)
-    pictures = [p for c in (story.symptom, story.diagnosis, story.cure) for p in c.pictures]
-    assert [p.name for p in pictures] == ["paths", "values", "step-lengths", "fair-values", "map"]
-    for picture in pictures:
-        figure = picture.draw()
-        assert figure.axes[0].get_xlabel(), picture.name
-        assert figure.axes[0].get_ylabel(), picture.name
-        assert figure.axes[0].get_title(loc="left") or figure.axes[0].get_title(), picture.name
-    assert all(isinstance(a, np.ndarray) for a in story.arrays.values())
-    assert story.name == "adam_rosenbrock"
-    assert adam_rosenbrock.__name__.endswith(story.name)
-
-
-@pytest.mark.parametrize(
-    ("change", "name"),
-    [
-        ({"num_steps": 1}, "num_steps"),
-        ({"adam_rate": 0.0}, "adam_rate"),
-        ({"momentum_rate": np.nan}, "momentum_rate"),
-        ({"momentum": 1.0}, "momentum"),
-        ({"x0": np.inf}, "x0"),
-        ({"map_size": 4}, "map_size"),
-    ],
-)
-def test_nonsense_is_refused(change, name):
-    with pytest.raises(ValueError, match=f"Argument `{name}` must"):
-        Config(**change)
+def test_pictures(pictures):
+    assert list(pictures) == ["paths", "values", "step-lengths", "fair-values", "map"]
+    for name, axes in pictures.items():
+        assert axes.get_xlabel(), name
+        assert axes.get_ylabel(), name
+        assert axes.get_title(loc="left") or axes.get_title(), name

@@ -1,7 +1,6 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pytest
 
 from jaxnum.cases import momentum_network
 from jaxnum.cases.momentum_network import (
@@ -11,36 +10,22 @@ from jaxnum.cases.momentum_network import (
     claimed_gradients,
     loss,
     right_gradients,
-    run,
     script,
     weights,
 )
 
 # Ten starts and a tenth of the steps: enough for every statement about the mistake, none for the shares of 200 starts.
-SMALL = Config(num_starts=10, num_steps=1000)
+CASE, CONFIG = momentum_network, Config(num_starts=10, num_steps=1000)
 
 
-@pytest.fixture(scope="module")
-def told():
-    told = []
-    return run(SMALL, lambda fraction, doing: told.append((fraction, doing))), told
-
-
-def facts(chapter, *words):
-    [value] = [v for k, v in chapter.facts.items() if all(w in k for w in words)]
-    return float(value)
-
-
-def test_ratios_of_the_claim_are_the_published_ones(told):
-    story, _ = told
+def test_ratios_of_the_claim_are_the_published_ones(story, facts):
     found = [facts(story.diagnosis, f"output weight {i}") for i in (1, 2, 3, 4)]
     np.testing.assert_allclose(found, [1.2579, 1.2708, 1.2606, 1.2689], atol=5e-5)
     np.testing.assert_allclose(facts(story.diagnosis, "smallest", "claimed / true"), 1.5, atol=0.05)
     np.testing.assert_allclose(facts(story.diagnosis, "largest", "claimed / true"), 3.9, atol=0.05)
 
 
-def test_the_diagnosis_names_the_mistake_in_both_layers(told):
-    story, _ = told
+def test_the_diagnosis_names_the_mistake_in_both_layers(story):
     first = story.diagnoses[0]
     [finding] = first.findings
     assert finding.code == "derivative-of-activation"
@@ -49,8 +34,7 @@ def test_the_diagnosis_names_the_mistake_in_both_layers(told):
     assert any("not the gradient of anything" in note for note in first.notes), first
 
 
-def test_asymmetry_tells_the_claim_from_the_gradient(told):
-    story, _ = told
+def test_asymmetry_tells_the_claim_from_the_gradient(story, facts):
     assert facts(story.diagnosis, "asymmetry", "seed 0") > 0.1
     assert facts(story.diagnosis, "asymmetry", "right derivative") < 1e-14
 
@@ -66,8 +50,7 @@ def test_right_gradients_by_hand_are_the_gradient():
             np.testing.assert_allclose(found, true, rtol=1e-12)
 
 
-def test_the_retelling_follows_the_script(told):
-    story, _ = told
+def test_the_retelling_follows_the_script(story, facts):
     # Rounding of 1000 steps of a map that is nowhere chaotic: some 1000 units in the last place.
     assert facts(story.symptom, "script and its retelling") < 1e-12
     assert facts(story.cure, "networks.train and the mended script") < 1e-12
@@ -80,30 +63,7 @@ def test_the_script_takes_averaged_momentum():
         np.testing.assert_allclose(new, old - 0.5 * 0.5 * arrow, rtol=1e-15)
 
 
-def test_progress_pictures_and_arrays(told):
-    story, seen = told
-    fractions = [f for f, _ in seen]
-    assert fractions == sorted(fractions)
-    assert (fractions[0], fractions[-1]) == (0.0, 1.0)
-    pictures = [p for c in (story.symptom, story.diagnosis, story.cure) for p in c.pictures]
-    assert [p.name for p in pictures] == ["script-losses", "slopes", "trained-on", "outcomes", "decision"]
-    for picture in pictures:
-        figure = picture.draw()
-        assert figure.axes[0].get_title() or figure.axes[0].get_title(loc="left"), picture.name
-    assert all(isinstance(a, np.ndarray) for a in story.arrays.values())
-    assert momentum_network.__name__.endswith(story.name)
-
-
-@pytest.mark.parametrize(
-    ("change", "name"),
-    [
-        ({"step": 0.0}, "step"),
-        ({"slow_step": np.nan}, "slow_step"),
-        ({"momentum": 1.0}, "momentum"),
-        ({"num_steps": 10}, "num_steps"),
-        ({"num_starts": 1}, "num_starts"),
-    ],
-)
-def test_nonsense_is_refused(change, name):
-    with pytest.raises(ValueError, match=f"Argument `{name}` must"):
-        Config(**change)
+def test_pictures(pictures):
+    assert list(pictures) == ["script-losses", "slopes", "trained-on", "outcomes", "decision"]
+    for name, axes in pictures.items():
+        assert axes.get_title() or axes.get_title(loc="left"), name
