@@ -5,7 +5,7 @@ import pytest
 from numpy.testing import assert_allclose
 
 from jaxnum import History, Solution, Status, diagnose
-from jaxnum.diagnose.order import observed, order
+from jaxnum.diagnose.order import observed
 
 SIZES = [16, 32, 64, 128, 256]
 
@@ -71,7 +71,7 @@ RIGHT = {
 @pytest.mark.parametrize("name", RIGHT)
 def test_silent_when_the_order_is_right(name):
     solve, truth, sizes, expected = RIGHT[name]
-    found = order(solve, truth, sizes, expected=expected)
+    found = diagnose.order(solve, truth, sizes, expected=expected)
     assert found.ok, str(found)
     assert found.notes
     assert len(found.tables[0].rows) == len(sizes)
@@ -103,16 +103,16 @@ WRONG = {
 @pytest.mark.parametrize("name", WRONG)
 def test_planted_faults_are_named(name):
     solve, truth, sizes, expected, code = WRONG[name]
-    found = order(solve, truth, sizes, expected=expected)
+    found = diagnose.order(solve, truth, sizes, expected=expected)
     assert [f.code for f in found.findings] == [code], str(found)
     assert found.findings[0].cure
     assert found.to_json()
 
 
 def test_the_end_that_spoils_the_order_is_named():
-    [finding] = order(poisson, quarter_wave, SIZES, expected=2).findings
+    [finding] = diagnose.order(poisson, quarter_wave, SIZES, expected=2).findings
     assert "last end" in finding.message
-    [finding] = order(
+    [finding] = diagnose.order(
         lambda n: (lambda x, u: (1 - x[::-1], u[::-1]))(*poisson(n)), lambda x: quarter_wave(1 - x), SIZES, expected=2
     ).findings
     assert "first end" in finding.message
@@ -141,8 +141,4 @@ def test_bad_arguments_are_refused_by_name():
         arguments = dict(solve=euler, truth=np.e, sizes=SIZES, expected=1) | change
         expected = arguments.pop("expected")
         with pytest.raises(ValueError, match=f"Argument `{name}`"):
-            order(*arguments.values(), expected=expected)
-
-
-def test_is_offered_at_the_door():
-    assert diagnose.order is order
+            diagnose.order(*arguments.values(), expected=expected)

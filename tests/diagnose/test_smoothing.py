@@ -8,7 +8,7 @@ from scipy.ndimage import gaussian_filter1d, median_filter
 from scipy.signal import lfilter, savgol_filter
 
 from jaxnum import diagnose, signals
-from jaxnum.diagnose.iterations.smoothing import measure, smoothing
+from jaxnum.diagnose.iterations.smoothing import measure
 
 X = np.linspace(0, 2, 301)
 H = X[1] - X[0]
@@ -59,7 +59,7 @@ FAULTS = {
 @pytest.mark.parametrize("name", FAULTS)
 def test_planted_faults_are_named(name):
     filter, codes = FAULTS[name]
-    found = smoothing(filter, X)
+    found = diagnose.smoothing(filter, X)
     assert [f.code for f in found.findings] == codes, str(found)
     assert all(f.cure and "\n" not in f.message for f in found.findings), str(found)
 
@@ -82,19 +82,21 @@ GOOD = {
 
 @pytest.mark.parametrize("name", GOOD)
 def test_silent_on_right_filters(name):
-    found = smoothing(GOOD[name], X)
+    found = diagnose.smoothing(GOOD[name], X)
     assert found.ok, str(found)
     assert any("constant is kept" in note for note in found.notes), str(found)
 
 
 def test_silent_in_single_precision():
     x = X.astype(np.float32)
-    found = smoothing(lambda y: jnp.convolve(jnp.pad(y, 3, mode="edge"), jnp.ones(7, y.dtype) / 7, mode="valid"), x)
+    found = diagnose.smoothing(
+        lambda y: jnp.convolve(jnp.pad(y, 3, mode="edge"), jnp.ones(7, y.dtype) / 7, mode="valid"), x
+    )
     assert found.ok, str(found)
 
 
 def test_numbers_of_the_zero_padding():
-    [finding] = smoothing(same(KERNEL), np.linspace(0, 1, 401)).findings
+    [finding] = diagnose.smoothing(same(KERNEL), np.linspace(0, 1, 401)).findings
     assert_allclose(finding.evidence["edge"], 0.5 + KERNEL[48] / 2, rtol=1e-12)
     assert "to 0.52 at the edge" in finding.message
     # The kernel ends at 48 samples, but weighs less than the threshold a little before.
@@ -103,26 +105,26 @@ def test_numbers_of_the_zero_padding():
 
 def test_the_size_and_side_of_a_shift():
     for filter, samples in ((FAULTS["even kernel"][0], 0.5), (FAULTS["rolled"][0], 3.0)):
-        [finding] = smoothing(filter, X).findings
+        [finding] = diagnose.smoothing(filter, X).findings
         assert_allclose(finding.evidence["samples"], samples, rtol=1e-6)
         assert "right" in finding.message
 
 
 def test_irregular_samples_taken_for_uniform_ones(rng):
     x = np.sort(rng.uniform(0, 1, 200))
-    [finding] = smoothing(lambda y: gaussian_filter1d(y, 8), x).findings
+    [finding] = diagnose.smoothing(lambda y: gaussian_filter1d(y, 8), x).findings
     assert finding.code == "assumes-uniform"
-    assert smoothing(lambda y: signals.smooth(y, x, method=signals.LocalPolynomial(0.05)).value, x).ok
+    assert diagnose.smoothing(lambda y: signals.smooth(y, x, method=signals.LocalPolynomial(0.05)).value, x).ok
 
 
 def test_a_feature_narrower_than_the_filter():
     filter = padded(KERNEL)
-    [finding] = smoothing(filter, X, feature_width=20 * H).findings
+    [finding] = diagnose.smoothing(filter, X, feature_width=20 * H).findings
     # Gaussian of width s under Gaussian of width b keeps s/√(s² + b²).
     s = 20 / np.sqrt(8 * np.log(2))
     assert_allclose(finding.evidence["height"], s / np.hypot(s, 12), rtol=1e-3)
     assert finding.code == "too-wide"
-    assert smoothing(filter, X, feature_width=100 * H).ok
+    assert diagnose.smoothing(filter, X, feature_width=100 * H).ok
 
 
 def test_measured_responses_are_those_of_the_formulas():
@@ -142,10 +144,10 @@ def test_measured_responses_are_those_of_the_formulas():
 
 
 def test_notes_say_width_noise_and_loop():
-    text = " ".join(smoothing(GOOD["scipy nearest"], X).notes)
+    text = " ".join(diagnose.smoothing(GOOD["scipy nearest"], X).notes)
     for word in ("keeps half of its power", "Noise gain", "Inside an iteration", "lose over 10 %", "bent at the ends"):
         assert word in text, text
-    assert "not linear" in " ".join(smoothing(GOOD["median"], X).notes)
+    assert "not linear" in " ".join(diagnose.smoothing(GOOD["median"], X).notes)
 
 
 def test_bad_arguments_are_refused_by_name():
@@ -162,14 +164,10 @@ def test_bad_arguments_are_refused_by_name():
         ((same(BOX), np.ones((4, 4))), "x"),
     ]:
         with pytest.raises(ValueError, match=f"Argument `{name}`"):
-            smoothing(*arguments)
+            diagnose.smoothing(*arguments)
     for width in (0, -1.0, np.nan, "wide"):
         with pytest.raises(ValueError, match="`feature_width`"):
-            smoothing(same(BOX), X, feature_width=width)
-
-
-def test_is_offered_at_the_door():
-    assert diagnose.smoothing is smoothing
+            diagnose.smoothing(same(BOX), X, feature_width=width)
 
 
 # Inside an iteration: y <- (1 - a) y + a filter(update(y)), where the update differentiates its argument.
@@ -192,7 +190,7 @@ def evidence(found, code):
 
 
 def test_a_narrow_filter_does_not_stop_the_growth_and_the_width_that_does_is_told():
-    found = smoothing(gauss(0.2), AXIS, update=loop()[0], relaxation=0.5)
+    found = diagnose.smoothing(gauss(0.2), AXIS, update=loop()[0], relaxation=0.5)
     assert [f.code for f in found.findings] == ["unstable-with-filter"], str(found)
     told = evidence(found, "unstable-with-filter")
     # Central differences have a gain of 1/h; a Gaussian leaves 0.607/σ, and must leave less than √((2 - a)/a).
@@ -205,14 +203,14 @@ def test_a_narrow_filter_does_not_stop_the_growth_and_the_width_that_does_is_tol
 
 def test_a_wide_filter_has_its_price_and_only_hides_the_instability():
     filter, half = gauss(0.5), gauss(0.25)
-    found = smoothing(filter, AXIS, update=loop()[0], relaxation=0.5, half=half, feature_width=1.0)
+    found = diagnose.smoothing(filter, AXIS, update=loop()[0], relaxation=0.5, half=half, feature_width=1.0)
     assert [f.code for f in found.findings] == ["price", "hides-instability", "too-wide"], str(found)
     s = 1.0 / np.sqrt(8 * np.log(2))
     assert_allclose(evidence(found, "price")["height"], s / np.hypot(s, 0.5), rtol=1e-2)
 
 
 def test_the_price_of_a_width_that_would_be_needed():
-    found = smoothing(gauss(0.12), AXIS, update=loop()[0], relaxation=0.5, feature_width=0.8)
+    found = diagnose.smoothing(gauss(0.12), AXIS, update=loop()[0], relaxation=0.5, feature_width=0.8)
     assert [f.code for f in found.findings] == ["unstable-with-filter", "price"], str(found)
     told = evidence(found, "price")
     s = 0.8 / np.sqrt(8 * np.log(2))
@@ -220,7 +218,7 @@ def test_the_price_of_a_width_that_would_be_needed():
 
 
 def test_a_map_that_gets_worse_on_a_finer_grid():
-    found = smoothing(gauss(1.0), AXIS, update=loop()[0], relaxation=0.5, refine=loop)
+    found = diagnose.smoothing(gauss(1.0), AXIS, update=loop()[0], relaxation=0.5, refine=loop)
     assert [f.code for f in found.findings] == ["unbounded-map"], str(found)
     assert abs(evidence(found, "unbounded-map")["exponent"] - 1) < 0.05
 
@@ -230,25 +228,25 @@ def test_a_filter_that_is_part_of_the_answer():
     def update(y):
         return -np.diff(y, 2, prepend=0, append=0) + PEAK
 
-    found = smoothing(gauss(0.6), AXIS, update=update, half=gauss(0.5))
+    found = diagnose.smoothing(gauss(0.6), AXIS, update=update, half=gauss(0.5))
     assert [f.code for f in found.findings] == ["filter-in-the-answer"], str(found)
     assert evidence(found, "filter-in-the-answer")["relative_change"] > 0.01
 
     def tame(y):
         return -0.8 * y + PEAK
 
-    found = smoothing(gauss(0.6), AXIS, update=tame, half=gauss(0.3))
+    found = diagnose.smoothing(gauss(0.6), AXIS, update=tame, half=gauss(0.3))
     assert found.ok, str(found)  # stable without the filter: there is nothing to hide
     assert any("converges without a filter" in note for note in found.notes), str(found)
 
 
 def test_zero_padding_in_a_loop_is_refused_before_anything_else_is_said():
-    found = smoothing(same(np.ones(9) / 9), AXIS, update=loop()[0], relaxation=0.5, refine=loop)
+    found = diagnose.smoothing(same(np.ones(9) / 9), AXIS, update=loop()[0], relaxation=0.5, refine=loop)
     assert [f.code for f in found.findings] == ["zero-padding-in-loop", "zero-padding"], str(found)
 
 
 def test_silent_in_a_loop_that_contracts():
-    found = smoothing(gauss(0.3), AXIS, update=lambda y: 0.5 * np.roll(y, 3) + PEAK)
+    found = diagnose.smoothing(gauss(0.3), AXIS, update=lambda y: 0.5 * np.roll(y, 3) + PEAK)
     assert found.ok, str(found)
     assert any("take it out" in note for note in found.notes), str(found)
 
@@ -267,4 +265,4 @@ def test_bad_loops_are_refused_by_name():
         (dict(update=update, relaxation=3.0), "relaxation"),
     ]:
         with pytest.raises(ValueError, match=f"Argument `{name}`"):
-            smoothing(gauss(0.3), AXIS, **options)
+            diagnose.smoothing(gauss(0.3), AXIS, **options)
