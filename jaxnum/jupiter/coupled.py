@@ -5,11 +5,14 @@
 u is held on its slow manifold at the inner edge, where the plasma nearly corotates; j or I_ρ is given at the outer
 edge. With s = ln x, η = ln(K b y/2) and its slope w = dη/ds everything else is algebra,
 
-    j = c₀ y (w - d ln b/ds)/(x² b),    u = y/(f Σ(j)),    p = d ln u/ds = w - d ln(f b)/ds - d ln Σ/ds
+    j = c₀ y (w - d ln b/ds)/(x² b),    α = ln u = ln(y/(f Σ(j)))
 
-and what is left is one equation for w, u (1 + p/2) + e^η - 1 = 0. It is collocated at Chebyshev nodes in s, with η the
-integral of w, so that nothing is differentiated twice, and the logarithm, so that 1 - ω/Ω keeps its digits near the
-planet. Newton's method needs about six steps from a constant conductance.
+and what is left is one equation for w, u (1 + α'/2) + e^η - 1 = 0. It is collocated at the Gauss points of elements in
+s. There w is unknown and may jump between elements; η is its integral and α the continuous piecewise polynomial through
+its values, so that the law is never differentiated and may be flat, and the logarithms keep the digits of 1 - ω/Ω near
+the planet. Newton's method needs about six steps from a constant conductance. Then the ends of the elements move to
+where they are needed (a strong current bends within a thousandth of a radius), and Newton is repeated, until the mesh
+leaves less than 1e-8 or has moved twelve times.
 
 Written in (u, y) the equations are cooperative where Σ increases with j (each right-hand side grows with the other
 unknown), so solutions that are ordered at one edge are ordered at the other: **at most one** solution belongs to an
@@ -17,7 +20,7 @@ outer condition. `history.unique` says whether the law increases everywhere it w
 
 References:
     Nichols & Cowley (2004), Annales Geophysicae 22, 1799, https://doi.org/10.5194/angeo-22-1799-2004
-    Trefethen, Spectral Methods in MATLAB (2000), https://doi.org/10.1137/1.9780898719598
+    Ascher & Spiteri (1994), SIAM Journal on Scientific Computing 15, 938, https://doi.org/10.1137/0915056
 """
 
 from functools import partial
@@ -29,28 +32,30 @@ import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array
 
-from jaxnum._checks import as_array, as_count, refuse
+from jaxnum._checks import as_count, refuse
 from jaxnum._precision import check_tolerance
 from jaxnum._solution import History, Solution
 from jaxnum._status import Status
 from jaxnum._typing import is_traced
 from jaxnum.jupiter.conductance import check_law, infimum, pole_current_density, smallest_slope, supremum
-from jaxnum.jupiter.corotation import check_range, slow_manifold
-from jaxnum.jupiter.fields import derivative, log_product, strength
+from jaxnum.jupiter.corotation import check_places, check_range, slow_manifold
+from jaxnum.jupiter.fields import derivative, strength
 from jaxnum.jupiter.outer import CurrentDensity, Outer, PoleRegular, RadialCurrent, check_outer
 from jaxnum.jupiter.system import check_record, check_system, in_one_dtype
 from jaxnum.numerics import collocation
 
 _UNIT = 1e-8  # A/m²; current densities of order one in Newton's vector
-
-
 _FLAT = 1e-6  # of c₀ Σ', which is of order one where the feedback matters: below it a law is flat
+_DEGREE = 12  # Gauss points in an element
+_SIZES = 96, 192  # points that are tried by default
 
 # Laws tilted by these exponents are solved one after the other when Newton fails on the law itself: a slope everywhere
 # makes the equations regular, and the last law is the true one.
 _TILTS = (1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001)
 _MAX_STEPS = 40  # per law; strong outer currents have needed 31
-_COARSE = 32  # nodes that are enough to know the least current to a percent
+_MESHES = 12  # at most; a layer just above the least current has needed 9
+_SAFETY = 2.0  # the error of a mesh over what the next one, with its points between, changes
+_FINE_ENOUGH = 4e-9  # change between two meshes that is small enough; in single precision rounding decides
 
 
 def coupled(
@@ -61,7 +66,7 @@ def coupled(
     outer: Outer,
     x0: float = 5.0,
     x1: float = 100.0,
-    num_nodes: int = 96,
+    num_nodes: int | None = None,
     num_points: int = 381,
     at: ArrayLike | None = None,
     tol: float = 1e-6,
@@ -81,18 +86,20 @@ def coupled(
             pole, `PoleRegular()`. No default: it is physics.
         x0: Inner edge in planetary radii, where the plasma nearly corotates.
         x1: Outer edge in planetary radii.
-        num_nodes: Chebyshev nodes in ln x. 96 give nine digits for a dipole; a current sheet wants about 300, and half
-            as many more are used inside for `PoleRegular()`, which is solved far beyond `x1`.
+        num_nodes: Collocation points, rounded up to a multiple of 12, at least 24. They move to where they are needed.
+            By default 96, and 192 where those leave more than 1e-8; where numbers are traced it stays at 96, which
+            gives eight digits for a dipole under moderate currents, seven to three for a current sheet.
         num_points: Number of evenly spaced points in `history`.
         at: Distances in planetary radii for `history` instead of these, (n,), between `x0` and `x1`.
         tol: Largest `residual` that is called a success.
 
     Returns:
         Solution with `value` = ω/Ω at the points; `history` holds x (planetary radii), omega (ω/Ω), current (A),
-        current_density (A/m²) and conductance (mho), each (num_points,); and unique, whether at most one solution
-        belongs to the outer condition because the law increases strictly. `residual` estimates the largest error of
-        ω/Ω, of ln Σ and, relative to their largest magnitudes, of both currents: twice what one Newton step on twice as
-        many nodes would change. `num_steps` counts Newton steps.
+        current_density (A/m²) and conductance (mho), each (num_points,); unique, whether at most one solution belongs
+        to the outer condition because the law increases strictly; and least_current, what the law can carry to the
+        outer edge at least (A), 0 where no current is prescribed. `residual` estimates the largest error of
+        ω/Ω, of ln Σ and, relative to their largest magnitudes, of both currents: twice what changed when
+        the points were moved between those before. `num_steps` counts Newton steps.
 
     Raises:
         ValueError: If an argument is not what it should be, or no solution can carry so small an outer current.
@@ -109,25 +116,21 @@ def coupled(
     check_law("law", law)
     check_outer(outer, (CurrentDensity, RadialCurrent, PoleRegular))
     check_range(x0, x1)
-    num_nodes = as_count("num_nodes", num_nodes, at_least=8)
+    sizes = _SIZES if num_nodes is None else (as_count("num_nodes", num_nodes, at_least=8),)
     num_points = as_count("num_points", num_points, at_least=2)
     system, field, law, outer, x0, x1, at = in_one_dtype(system, field, law, outer, x0, x1, at)
     check_tolerance("tol", tol, x0.dtype)
-    if at is not None:
-        at = as_array("at", at, ndim=1)
-        if not is_traced((at, x0, x1)) and bool(jnp.any((at < x0) | (at > x1))):
-            refuse("at", f"lie between {float(x0):g} and {float(x1):g}", f"runs from {at.min():g} to {at.max():g}")
+    at = check_places(at, x0, x1)
     if not is_traced((system, field, law, outer, x0, x1)):
         _check_outer_condition(system, field, law, outer, x1)
-    bases = _bases(num_nodes * 3 // 2 if isinstance(outer, PoleRegular) else num_nodes, x0.dtype)
-    solution = _solve(system, field, law, outer, x0, x1, at, tol, bases, num_points)
+    for size in sizes:
+        given = _given(system, field, law, outer, x0, x1, max(2, -(-size // _DEGREE)))
+        solution = _history(given, _solve(given), at, tol, num_points)
+        if is_traced(solution) or solution.residual <= 1e-8 or solution.status == Status.infeasible:
+            break
     if not is_traced(solution.status.code) and solution.status == Status.infeasible:
-        least = float(_least_current(system, field, law, x0, x1, bases[2]))
-        refuse(
-            "outer.current",
-            f"be above {least:.4g} A, the least that this law can carry to the outer edge",
-            f"is {float(outer.current):.4g}",
-        )
+        least = f"{float(solution.history.least_current):.4g} A, the least that this law can carry to the outer edge"
+        refuse("outer.current", f"be above {least}", f"is {float(outer.current):.4g}")
     return solution
 
 
@@ -158,205 +161,391 @@ def _outer_facts(system, field, law, outer, x1):
     return _is_flat(system, law, j), supremum(law) - infimum(law), left
 
 
-class _Nodes(NamedTuple):
-    """The field at the nodes, and half the range of s."""
+class _Edge(NamedTuple):
+    """An outer condition as numbers, so that one compilation serves all kinds."""
 
-    basis: Any
-    half: Array
-    x: Array
+    kind: Array
+    """Place in (CurrentDensity, RadialCurrent, PoleRegular)."""
+    z: Array
+    """j at the outer edge, or at the pole, in units of 1e-8 A/m²."""
+    y: Array
+    """I_ρ/I₀ at the outer edge."""
+
+
+class _Given(NamedTuple):
+    """What is solved; a number of elements is the length of `mesh` less one."""
+
+    system: Any
+    field: Any
+    law: Any
+    edge: _Edge
+    x0: Array
+    x1: Array
+    end: Array
+    """Outer edge of the mesh: beyond x1 where the field is to reach the pole."""
+    mesh: Array
+    """Ends of the elements as fractions of the range in s."""
+
+
+class _Nodes(NamedTuple):
+    """The elements, and the field at their Gauss points and at both ends of the range."""
+
+    mesh: Array
+    """Ends of the elements as fractions of the range in s."""
+    edges: Array
+    """The same in s."""
+    integral: Array
+    """w at the points -> η - η₀ at them and at the outer edge."""
+    slope: Array
+    """α at the inner edge and at the points -> dα/ds at the points."""
+    s: Array
     f: Array
     b: Array
     slope_b: Array
     """d ln b/ds."""
     slope_fb: Array
+    """d ln(f b)/ds at the inner edge."""
 
 
 class _Profiles(NamedTuple):
     """What follows from η and w by algebra; z is j in units of 1e-8 A/m²."""
 
-    eta: Array
-    w: Array
-    lag: Array
-    y: Array
+    alpha: Array
+    log_y: Array
     z: Array
     log_sigma: Array
 
 
 class _Problem(NamedTuple):
-    """All numbers of the equations at the nodes: what derivatives are taken in."""
+    """All numbers of the equations: what derivatives are taken in."""
 
     system: Any
     law: Any
-    outer: Any
-    pole: Array
+    edge: _Edge
     nodes: _Nodes
     tilt: Array
 
 
-def _nodes(field, x0, x1, basis):
-    half = jnp.log(x1 / x0) / 2
-    return _Nodes(basis, half, *_field(field, jnp.log(x0) + half * (basis.nodes + 1)))
+class _Search(NamedTuple):
+    """Where the search is: q on a mesh, meshes and Newton steps so far, and how much the last mesh changed things."""
+
+    q: Array
+    nodes: _Nodes
+    mesh: Array
+    """The next one."""
+    count: Array
+    num_steps: Array
+    converged: Array
+    change: Array
+    done: Array
 
 
-def _field(field, s):
+class _Found(NamedTuple):
+    """Where the search ended: w at the points after η and α at the inner edge, on which mesh, and how well."""
+
+    q: Array
+    mesh: Array
+    num_steps: Array
+    converged: Array
+    least: Array
+    """The least radial current possible at the outer edge, in A."""
+    residual: Array
+
+
+def _given(system, field, law, outer, x0, x1, num_elements):
+    return _put(system, field, law, outer, x0, x1, np.linspace(0, 1, num_elements + 1).astype(x0.dtype))
+
+
+@jax.jit
+def _put(system, field, law, outer, x0, x1, mesh):
+    one = jnp.ones_like(x0)
+    pole = pole_current_density(system, law) / _UNIT
+    if isinstance(outer, CurrentDensity):
+        edge, end = _Edge(jnp.int32(0), outer.density / _UNIT, one), x1
+    elif isinstance(outer, RadialCurrent):
+        edge, end = _Edge(jnp.int32(1), 0 * one, outer.current / system.current_scale), x1
+    else:
+        # So far out that w is a percent: what the condition neglects is w² and fades inward from there.
+        hill = (system.coupling * law.value(jnp.zeros_like(x0)) / 4) ** 0.25
+        edge, end = _Edge(jnp.int32(2), pole, one), jax.lax.stop_gradient(jnp.maximum(8 * x1, 64 * hill))
+    return _Given(system, field, law, edge, x0, x1, end, mesh)
+
+
+def _log_b(field, s):
+    return jnp.log(strength(field, jnp.exp(s)))
+
+
+def _nodes(given, mesh):
+    """Return the elements of a mesh; the field comes in rows: Gauss points element by element, then both ends."""
+    start, stop = jnp.log(given.x0), jnp.log(given.end)
+    edges = start + mesh * (stop - start)
+    half = (edges[1:] - edges[:-1]) / 2
+    rule = jax.tree.map(lambda a: jnp.asarray(a, edges.dtype), collocation.gauss(_DEGREE))
+    s = (edges[:-1, None] + half[:, None] * (rule.points[None, :] + 1)).ravel()
+    s = jnp.concatenate([s, edges[:1], edges[-1:]])
     x = jnp.exp(s)
-
-    def log_b(s):
-        return jnp.log(strength(field, jnp.exp(s)))
-
-    slope_fb = derivative(partial(log_product, field), s)
-    return x, field.flux(x), strength(field, x), derivative(log_b, s), slope_fb
+    f, b, slope_b = given.field.flux(x), strength(given.field, x), derivative(partial(_log_b, given.field), s)
+    slope_fb = slope_b[-2] - x[-2] ** 2 * b[-2] / f[-2]  # f' = -x b
+    matrices = collocation.integral_matrix(rule, half), collocation.slope_matrix(rule, half)
+    return _Nodes(mesh, edges, *matrices, s, f, b, slope_b, slope_fb)
 
 
-def _profiles(eta, w, problem, x, f, b, slope_b):
+def _profiles(eta, w, problem, s, f, b, slope_b):
     system = problem.system
-    y = 2 * jnp.exp(eta) / (system.coupling * b)
-    z = y * (system.current_density_scale / _UNIT) * (w - slope_b) / (x**2 * b)
-    log_sigma = jnp.log(problem.law.value(z * _UNIT)) + problem.tilt * jnp.arcsinh(z / 10)
-    return _Profiles(eta, w, y / (f * jnp.exp(log_sigma)), y, z, log_sigma)
+    log_y = eta + jnp.log(2 / (system.coupling * b))
+    z = jnp.exp(log_y - 2 * s) * (w - slope_b) / b * (system.current_density_scale / _UNIT)
+    log_sigma = _log_sigma(problem, z)
+    return _Profiles(log_y - jnp.log(f) - log_sigma, log_y, z, log_sigma)
 
 
-def _at_nodes(q, problem):
+def _log_sigma(problem, z):
+    return jnp.log(problem.law.value(z * _UNIT)) + problem.tilt * jnp.arcsinh(z / 10)
+
+
+def _at_points(q, problem):
+    """Return η at the Gauss points and the outer edge, and the profiles at the points."""
     nodes = problem.nodes
-    eta = q[0] + nodes.half * (nodes.basis.integral @ q[1:])
-    return _profiles(eta, q[1:], problem, nodes.x, nodes.f, nodes.b, nodes.slope_b)
+    eta = q[0] + nodes.integral @ q[2:]
+    inner = (a[:-2] for a in (nodes.s, nodes.f, nodes.b, nodes.slope_b))
+    return eta, _profiles(eta[:-1], q[2:], problem, *inner)
+
+
+def _first(eta, alpha, slope_sigma, slope_fb):
+    """Return the residual at the inner edge: there the slope of α is that of the slow manifold.
+
+    That leaves out the mode that decays within 1/g, g = K Σ f b.
+    """
+    g = 2 * jnp.exp(eta - alpha)
+    return jnp.exp(alpha) * (1 + slow_manifold(g, g * (slope_fb + slope_sigma)) / 2) + jnp.expm1(eta)
+
+
+def _last(eta, alpha, problem):
+    """Return the residual at the outer edge."""
+    nodes, system, edge = problem.nodes, problem.system, problem.edge
+    s, f, b = nodes.s[-1], nodes.f[-1], nodes.b[-1]
+    log_y = eta + jnp.log(2 / (system.coupling * b))
+    # Near the pole j = j_pole + a/x², so that y = -(j_pole + a/(x² (1 + 2/k))) f/c₀ where f falls like x⁻ᵏ.
+    bend = 1 + 2 * f / (jnp.exp(2 * s) * b)
+    pole = edge.z + bend * (-jnp.exp(log_y) / f * (system.current_density_scale / _UNIT) - edge.z)
+    log_sigma = _log_sigma(problem, jnp.where(edge.kind == 2, pole, edge.z))
+    return jnp.where(edge.kind == 1, log_y - jnp.log(edge.y), log_y - jnp.log(f) - alpha - log_sigma)
+
+
+def _inner_row(problem):
+    """Return the row that makes of ln Σ at the points of the first element its slope at the inner edge."""
+    rule, edges = collocation.gauss(_DEGREE), problem.nodes.edges
+    return jnp.asarray(rule.start_slope, edges.dtype) * (2 / (edges[1] - edges[0]))
+
+
+def _outer_alpha(alpha, first):
+    """Return α at the outer edge from its values at the points and at the inner edge."""
+    end = jnp.asarray(collocation.gauss(_DEGREE).end[1:], alpha.dtype)
+    return first + jnp.sum(alpha.reshape(-1, _DEGREE) @ end)  # m is even: an element adds the same wherever it starts
 
 
 def _equations(q, problem):
-    """Return the residual of q = (η at the inner edge, w at the nodes)."""
-    nodes, slopes = problem.nodes, problem.nodes.basis.derivative
-    it = _at_nodes(q, problem)
-    slope_sigma = slopes @ it.log_sigma / nodes.half
-    p = it.w - nodes.slope_fb - slope_sigma
-    g = problem.system.coupling * nodes.f[0] * nodes.b[0] * jnp.exp(it.log_sigma[0])
-    # At the inner edge p is that of the slow manifold: the solution without the mode that decays within 1/g.
-    p = p.at[0].set(slow_manifold(g, g * (nodes.slope_fb[0] + slope_sigma[0])))
-    inside = it.lag * (1 + p / 2) + jnp.expm1(it.eta)
-    if isinstance(problem.outer, CurrentDensity):
-        edge = it.z[-1] - problem.outer.density / _UNIT
-    elif isinstance(problem.outer, RadialCurrent):
-        edge = jnp.log(it.y[-1] * problem.system.current_scale / problem.outer.current)
-    else:
-        # j tends to its value at the pole as w does, which falls as x⁻² once nothing drives it any more.
-        drift = slopes[-1] @ it.z / nodes.half + 2 * (it.z[-1] - problem.pole / _UNIT)
-        # Where the law is flat the equation is of first order and wants nothing at the outer edge: there the
-        # polynomial is taken one degree lower instead.
-        highest = nodes.basis.coefficients[-1] @ it.w
-        edge = jnp.where(_is_flat(problem.system, problem.law, problem.pole), highest, drift)
-    return jnp.append(inside, edge)
+    """Return the residual of q = (η and α at the inner edge, w at the points): inner edge, points, outer edge."""
+    eta, it = _at_points(q, problem)
+    slope = problem.nodes.slope @ jnp.append(q[1], it.alpha)
+    inside = jnp.exp(it.alpha) * (1 + slope / 2) + jnp.expm1(eta[:-1])
+    slope_sigma = _inner_row(problem) @ it.log_sigma[:_DEGREE]
+    first = _first(q[0], q[1], slope_sigma, problem.nodes.slope_fb)
+    last = _last(eta[-1], _outer_alpha(it.alpha, q[1]), problem)
+    return jnp.concatenate([first[None], inside, last[None]])
+
+
+def _jacobian(q, problem):
+    """Return the residual and its derivative: a few diagonals between two matrices that the mesh determines.
+
+    Autodiff would drag every operation of the law through as many directions as there are unknowns.
+    """
+    nodes, n = problem.nodes, q.shape[0] - 2
+    eta, w = q[0] + nodes.integral @ q[2:], q[2:]
+    inner = [a[:-2] for a in (nodes.s, nodes.f, nodes.b, nodes.slope_b)]
+    one, zero = jnp.ones_like(w), jnp.zeros_like(w)
+
+    def along(d_eta, d_w):
+        return jax.jvp(lambda e, w: _profiles(e, w, problem, *inner), (eta[:-1], w), (d_eta, d_w))
+
+    both, d = jax.vmap(along)(jnp.stack([one, zero]), jnp.stack([zero, one]))
+    it = jax.tree.map(lambda a: a[0], both)
+    d_eta = jnp.concatenate([jnp.ones((n + 1, 1), w.dtype), jnp.zeros((n + 1, 1), w.dtype), nodes.integral], axis=1)
+    unit = jnp.pad(jnp.eye(n, dtype=w.dtype), ((0, 0), (2, 0)))
+    d_alpha = d.alpha[0][:, None] * d_eta[:-1] + d.alpha[1][:, None] * unit
+    start = jnp.zeros((1, n + 2), w.dtype).at[0, 1].set(1.0)
+    slope = nodes.slope @ jnp.append(q[1], it.alpha)
+    d_slope = nodes.slope @ jnp.concatenate([start, d_alpha])
+    u, e = jnp.exp(it.alpha), jnp.exp(eta[:-1])
+    inside = u * (1 + slope / 2) + jnp.expm1(eta[:-1])
+    d_inside = (u * (1 + slope / 2))[:, None] * d_alpha + (u / 2)[:, None] * d_slope + e[:, None] * d_eta[:-1]
+
+    row = _inner_row(problem)
+    parts = q[0], q[1], row @ it.log_sigma[:_DEGREE]
+    d_sigma = row @ (d_eta[:_DEGREE] - d_alpha[:_DEGREE])
+    first, (by_eta, by_alpha, by_slope) = jax.value_and_grad(_first, (0, 1, 2))(*parts, nodes.slope_fb)
+    d_first = (by_slope * d_sigma).at[:2].add(jnp.stack([by_eta, by_alpha]))
+    last, (by_eta, by_alpha) = jax.value_and_grad(_last, (0, 1))(eta[-1], _outer_alpha(it.alpha, q[1]), problem)
+    ends = jnp.asarray(np.tile(collocation.gauss(_DEGREE).end[1:], n // _DEGREE), w.dtype)
+    d_last = by_eta * d_eta[-1] + by_alpha * (ends @ d_alpha + start[0])
+    value = jnp.concatenate([first[None], inside, last[None]])
+    return value, jnp.concatenate([d_first[None], d_inside, d_last[None]])
 
 
 def _is_flat(system, law, j):
     return derivative(law.value, j) * system.current_density_scale < _FLAT
 
 
-def _newton(problem, possible):
-    """Return where Newton ends: on the law itself, or else after a sequence of tilted laws."""
-    # Start with the conductance of zero current throughout, on the slow manifold of the inner edge.
-    nodes = problem.nodes
-    g = problem.system.coupling * nodes.f * nodes.b * problem.law.value(jnp.zeros_like(nodes.x))
-    eta = jnp.log(g / (g - nodes.slope_fb[0] + 2))
-    return collocation.newton(
-        _equations,
-        jnp.append(eta[0], nodes.basis.derivative @ eta / nodes.half),
-        lambda tilt: problem._replace(tilt=tilt),
-        path=(0.0, *_TILTS, 0.0),
-        max_steps=_MAX_STEPS,
-        active=possible,
+def _problem(given, mesh):
+    return _Problem(given.system, given.law, given.edge, _nodes(given, mesh), jnp.zeros_like(given.x0))
+
+
+def _start(problem):
+    """Return the q of the conductance of zero current throughout, with p as on the inner slow manifold."""
+    nodes, system = problem.nodes, problem.system
+    g = system.coupling * nodes.f * nodes.b * problem.law.value(jnp.zeros_like(nodes.s))
+    keep = 2 - nodes.slope_fb
+    slope_fb = nodes.slope_b - jnp.exp(2 * nodes.s) * nodes.b / nodes.f
+    first = jnp.stack([-jnp.log1p(keep / g[-2]), jnp.log(2 / (g[-2] + keep))])
+    return jnp.concatenate([first, (slope_fb * keep / (g + keep))[:-2]])
+
+
+def _between(q, problem, s):
+    """Return η, w and α at any s."""
+    nodes, rule = problem.nodes, jax.tree.map(lambda a: jnp.asarray(a, q.dtype), collocation.gauss(_DEGREE))
+    eta, it = _at_points(q, problem)
+    w, alpha = q[2:].reshape(-1, _DEGREE), it.alpha.reshape(-1, _DEGREE)
+    half = (nodes.edges[1:] - nodes.edges[:-1]) / 2
+    starts = collocation.before(half * (w @ rule.weights)) + q[0], collocation.before(alpha @ rule.end[1:]) + q[1]
+    values = eta[:-1].reshape(-1, _DEGREE), alpha
+    both = [jnp.concatenate([a[:, None], v], axis=1) @ rule.with_start.T for a, v in zip(starts, values, strict=True)]
+    pieces = jnp.stack([both[0], jnp.pad(w @ rule.coefficients.T, ((0, 0), (0, 1))), both[1]], axis=2)
+    return collocation.evaluate(pieces, nodes.edges, s).T
+
+
+def _moved(q, old, nodes):
+    """Return q on another mesh of the same range."""
+    return jnp.concatenate([q[:2], _between(q, old, nodes.s[:-2])[1]])
+
+
+def _roughness(it):
+    """Return how large the two last Chebyshev coefficients of j and ln Σ are in each element."""
+    last = jnp.asarray(collocation.gauss(_DEGREE).coefficients[-2:].T, it.z.dtype)
+    rows = jnp.stack([it.z / jnp.max(jnp.abs(it.z)), it.log_sigma]).reshape(2, -1, _DEGREE)
+    return jnp.max(jnp.abs(rows @ last), axis=(0, 2))
+
+
+def _change(old, new, s, x1):
+    """Return the largest change of u, ln Σ and, relative to their largest magnitudes, of j and y."""
+    # Beyond x1 neither changes nor peaks count. A little more, because the largest error may lie between points.
+    counted = s <= jnp.log(1.05 * x1)
+    y, z = jnp.exp(new.log_y), jnp.abs(new.z)
+    peaks = (jnp.max(jnp.where(counted, a, jnp.zeros_like(a))) for a in (y, z))
+    rows = (
+        jnp.exp(old.alpha) - jnp.exp(new.alpha),
+        old.log_sigma - new.log_sigma,
+        *(a / peak for a, peak in zip((jnp.exp(old.log_y) - y, old.z - new.z), peaks, strict=True)),
     )
+    return jnp.max(jnp.where(counted, jnp.max(jnp.abs(jnp.stack(rows)), axis=0), jnp.zeros_like(s)))
 
 
-def _problem(system, field, law, outer, x0, x1, basis):
-    zero = jnp.zeros_like(x0)
-    pole = pole_current_density(system, law) if isinstance(outer, PoleRegular) else zero
-    return _Problem(system, law, outer, pole, _nodes(field, x0, x1, basis), zero)
+def _search(given, active):
+    """Return q on the last of the meshes, that mesh, how it went, and the current that the least Σ would carry."""
+    fine = max(_FINE_ENOUGH, 100 * float(jnp.finfo(given.x0.dtype).eps))
+
+    def problem_on(nodes):
+        return _Problem(given.system, given.law, given.edge, nodes, jnp.zeros_like(given.x0))
+
+    def unfinished(state):
+        return active & ~state.done & (state.count < _MESHES)
+
+    def body(state):
+        nodes = _nodes(given, state.mesh)
+        problem = problem_on(nodes)
+        q = jnp.where(state.count == 0, _start(problem), _moved(state.q, problem_on(state.nodes), nodes))
+        found = collocation.newton(
+            _equations,
+            _jacobian,
+            q,
+            lambda tilt: problem._replace(tilt=tilt),
+            path=(0.0, *_TILTS, 0.0),
+            max_steps=_MAX_STEPS,
+        )
+        # The mesh before had its points elsewhere, so what has changed since is its error, and this one's is less.
+        it = _at_points(found.value, problem)[1]
+        change = _change(_at_points(q, problem)[1], it, nodes.s[:-2], given.x1)
+        good = found.converged & (state.count > 0) & (change < fine)
+        mesh = collocation.regrade(
+            state.mesh, _roughness(it), _DEGREE - 1, least=fine / 40, shift=(state.count + 1) % 2
+        )
+        total = state.num_steps + found.num_steps
+        return _Search(
+            found.value, nodes, mesh, state.count + 1, total, found.converged, change, good | ~jnp.isfinite(change)
+        )
+
+    none, no = jnp.int32(0), jnp.array(False)
+    # What the first turn of the loop replaces, in the right shapes.
+    shapes = jax.eval_shape(_nodes, given, given.mesh)
+    nodes = jax.tree.map(lambda a: jnp.ones(a.shape, a.dtype), shapes)._replace(edges=given.mesh)
+    q = jnp.zeros(nodes.s.shape, nodes.s.dtype)
+    start = _Search(q, nodes, given.mesh, none, none, no, jnp.full_like(given.x0, jnp.inf), no)
+    last = jax.lax.while_loop(unfinished, body, start)
+    alpha = _outer_alpha(_at_points(last.q, problem_on(last.nodes))[1].alpha, last.q[1])
+    return last, given.system.current_scale * infimum(given.law) * last.nodes.f[-1] * jnp.exp(alpha)
 
 
 @jax.jit
-def _least_current(system, field, law, x0, x1, basis):
-    """Return I₀ Σ f (1 - w) at the outer edge with the least Σ, in A.
+def _solve(given):
+    fixed = jax.lax.stop_gradient(given)
+    # The least current: solutions are ordered, so w at the edge is at most that of one with more current, such as one
+    # with a strong downward j there. Sought only where a current is given, by the same loop as the solution itself.
+    least = fixed._replace(edge=_Edge(jnp.int32(0), -10 * jnp.ones_like(given.x0), jnp.ones_like(given.x0)))
+    radial = fixed.edge.kind == 1
 
-    Solutions are ordered, so w is at most that of a solution with more current: one with a strong downward j there.
-    """
-    problem = _problem(system, field, law, CurrentDensity(jnp.full_like(x0, -1e-7)), x0, x1, basis)
-    it = _at_nodes(_newton(problem, True).value, problem)
-    return system.current_scale * infimum(law) * problem.nodes.f[-1] * it.lag[-1]
+    def turn(_, which):
+        chosen = jax.tree.map(lambda a, b: jnp.where(which == 0, a, b), least.edge, fixed.edge)
+        last, current = _search(fixed._replace(edge=chosen), (which == 1) | radial)
+        return None, (last.q, last.nodes.mesh, last.num_steps, last.converged, last.change, current)
 
-
-def _bases(num_nodes, dtype):
-    """Return the matrices for a solve, for its error and for the least current.
-
-    They are arguments of the compiled function: as constants in it they would take the compiler seconds.
-    """
-    n = num_nodes
-    bases = collocation.chebyshev(n), collocation.chebyshev(2 * n - 1), collocation.chebyshev(_COARSE)
-    return jax.tree.map(lambda a: np.asarray(a, dtype), (*bases, collocation.interpolation(n, 2 * n - 1)))
+    _, found = jax.lax.scan(turn, None, jnp.arange(2))
+    q, mesh, num_steps, converged, change = (a[1] for a in found[:5])
+    problem = _problem(given, mesh)
+    matrix = jax.lax.stop_gradient(_jacobian(q, problem)[1])
+    q = collocation.implicit(lambda q: _equations(q, problem), q, matrix)
+    current = jnp.where(radial, found[5][0], jnp.zeros_like(given.x0))
+    # Rounding of 1e-16 in η is m² times that, over the half length, in the slope of an element.
+    residual = _SAFETY * change + float(jnp.finfo(q.dtype).eps) * _DEGREE**2
+    return _Found(q, mesh, num_steps, converged, current, residual)
 
 
 @partial(jax.jit, static_argnames="num_points")
-def _solve(system, field, law, outer, x0, x1, at, tol, bases, num_points):
-    basis, finer, coarse, refine = bases
-    end, least = x1, jnp.zeros_like(x0)
-    if isinstance(outer, PoleRegular):
-        # So far out that w is a percent: what the condition neglects is w² and fades inward from there.
-        hill = (system.coupling * law.value(jnp.zeros_like(x0)) / 4) ** 0.25
-        end = jax.lax.stop_gradient(jnp.maximum(4 * x1, 16 * hill))
-    elif isinstance(outer, RadialCurrent):
-        least = jax.lax.stop_gradient(_least_current(system, field, law, x0, x1, coarse))
-    possible = ~(jnp.asarray(getattr(outer, "current", jnp.inf)) <= least)
-    problem = _problem(system, field, law, outer, x0, end, basis)
-    found = _newton(problem, possible)
-    q = found.value
-
-    x = jnp.linspace(x0, x1, num_points) if at is None else at
-    s, half = jnp.log(x), problem.nodes.half
-    eta_w = jnp.stack([q[0] + half * (basis.integral @ q[1:]), q[1:]], axis=1)
-    eta_w = collocation.evaluate(basis.coefficients @ eta_w, (s - jnp.log(x0)) / half - 1)
-    it = _profiles(eta_w[:, 0], eta_w[:, 1], problem, *_field(field, s)[:-1])
+def _history(given, found, at, tol, num_points):
+    system = given.system
+    problem = _problem(given, found.mesh)
+    x = jnp.linspace(given.x0, given.x1, num_points) if at is None else at
+    s, field = jnp.log(x), given.field
+    eta, w, alpha = _between(found.q, problem, s)
+    f, b = field.flux(x), strength(field, x)
+    it = _profiles(eta, w, problem, s, f, b, derivative(partial(_log_b, field), s))
     j = it.z * _UNIT
     history = History(
         x=x,
-        omega=1 - it.lag,
-        current=system.current_scale * it.y,
+        omega=-jnp.expm1(alpha),
+        current=system.current_scale * jnp.exp(it.log_y),
         current_density=j,
-        conductance=jnp.exp(it.log_sigma),
-        unique=_increases(law, j),
+        conductance=jnp.exp(it.log_y - alpha) / f,
+        unique=_increases(given.law, j),
+        least_current=found.least,
     )
-    fine = _problem(*jax.lax.stop_gradient((system, field, law, outer, x0, end, finer)))
-    residual = _error(fine, jax.lax.stop_gradient(jnp.append(q[0], refine @ q[1:])), jax.lax.stop_gradient(x1))
+    possible = ~((given.edge.kind == 1) & (given.edge.y * system.current_scale <= found.least))
     status = Status.first(
         (~possible, Status.infeasible),
-        (~jnp.all(jnp.isfinite(j)) | ~jnp.isfinite(residual), Status.nonfinite),
-        (~found.converged | (residual > tol), Status.not_converged),
+        (~jnp.all(jnp.isfinite(j)) | ~jnp.isfinite(found.residual), Status.nonfinite),
+        (~found.converged | (found.residual > tol), Status.not_converged),
     )
-    return Solution(history.omega, history, residual, found.num_steps, status)
+    return Solution(history.omega, history, found.residual, found.num_steps, status)
 
 
 def _increases(law, j):
     """Tell whether the law increases strictly from -1 to 2 µA/m² and to twice what occurs beyond."""
     j = jax.lax.stop_gradient(j)
     return smallest_slope(law, jnp.minimum(2 * jnp.min(j), -1e-6), jnp.maximum(2 * jnp.max(j), 2e-6)) > 0
-
-
-def _error(problem, q, x1):
-    """Return twice the largest relative change that Newton wants to make on nodes twice as dense."""
-    it = _at_nodes(q, problem)
-    neglected = jnp.zeros_like(q)
-    if isinstance(problem.outer, PoleRegular):
-        size = jnp.abs(it.z[-1] - problem.pole / _UNIT) * (1 - it.lag[-1])
-        size = jnp.where(_is_flat(problem.system, problem.law, problem.pole), jnp.zeros_like(size), size)
-        neglected = neglected.at[-1].set(size)
-    moves = collocation.correction(_equations, q, problem, neglected)
-    # Beyond x1 neither errors nor peaks count. Half a cell more, because the largest error may lie between nodes.
-    counted = jnp.where(problem.nodes.x <= 1.05 * x1, jnp.ones_like(it.w), jnp.zeros_like(it.w))
-
-    def change(move):
-        d = jax.jvp(lambda q: _at_nodes(q, problem), (q,), (move,))[1]
-        peaks = jnp.max(counted * jnp.abs(it.z)), jnp.max(counted * it.y)
-        return jnp.max(
-            counted * jnp.max(jnp.abs(jnp.stack([d.lag, d.log_sigma, d.z / peaks[0], d.y / peaks[1]])), axis=0)
-        )
-
-    # Rounding of 1e-16 in η is n² times that in its derivative.
-    floor = float(jnp.finfo(q.dtype).eps) * q.shape[0] ** 2 / 4
-    return 2 * jnp.sum(jax.vmap(change)(moves)) + floor
