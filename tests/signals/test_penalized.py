@@ -49,13 +49,12 @@ def test_the_spline_is_scipys(strength, rng):
 def test_what_the_penalty_does_not_see_is_kept_up_to_the_ends(method, degree):
     polynomial = np.polynomial.Polynomial([0.7, -1.2, 0.9][: degree + 1])
     for x in (GRID, UNEVEN):
-        result = smooth(polynomial(x), x, method=method)
-        assert_allclose(result.value, polynomial(x), rtol=0, atol=1e-12)
+        result = smooth(polynomial(x), x, method=method, derivative=1)
+        assert_allclose(result.misfit, 0, rtol=0, atol=1e-12)
         assert result.ok, result
-        slope = smooth(polynomial(x), x, method=method, derivative=1).value
         # The curve's own rounding, 2e-13, times the largest sum of weights that makes a slope of it.
         weights = np.sum(np.abs(stencil(jnp.asarray(x), 1).entries), axis=1)
-        assert_allclose(slope, polynomial.deriv()(x), rtol=0, atol=2e-13 * np.max(weights))
+        assert_allclose(result.value, polynomial.deriv()(x), rtol=0, atol=2e-13 * np.max(weights))
 
 
 def test_lines_are_kept_by_total_variation_of_slopes_and_by_the_sinc():
@@ -79,25 +78,28 @@ OPERATORS = [
 @pytest.mark.parametrize(("method", "x", "derivative"), OPERATORS, ids=label)
 def test_error_and_freedom_are_those_of_the_derivative_in_the_samples(method, x, derivative, rng):
     y = jnp.asarray(np.sin(9 * x) + 0.1 * rng.normal(size=SMALL))
-    result = smooth(y, x, method=method, derivative=derivative, noise=0.3)
 
-    @jax.jit
     def both(y):
         fit = smooth(y, x, method=method, derivative=derivative, noise=0.3)
         return fit.value, fit.misfit
 
-    forward, misfit = jax.jacfwd(both)(y)
-    reverse, _ = jax.jacrev(both)(y)
+    @jax.jit
+    def everything(y):
+        result = smooth(y, x, method=method, derivative=derivative, noise=0.3)
+        return result, jax.jacfwd(both)(y), jax.jacrev(lambda y: both(y)[0])(y)
+
+    result, (forward, misfit), reverse = everything(y)
     size = np.max(np.abs(forward))
     assert_allclose(forward, reverse, rtol=0, atol=1e-10 * size)  # two orders of one sum; the condition is 1e5
-    # The closest samples are 6e-4 apart: a stiffness of 1e7, whose rounding is 2e-9 of the unknowns, a thousand times
-    # more of a second derivative, and that from both ways of computing it.
     error = 0.3 * np.linalg.norm(forward, axis=1)
-    assert_allclose(error, result.standard_error, rtol=1e-6, atol=4e-6 * np.max(error))
+    # The variance of the spline's second derivative is a sum of terms up to (2.7e7 * 0.17)²: the weights that make it
+    # of values between samples 1e-3 apart, times the error of the values. Rounding of that leaves an error of its root,
+    # 55 there, of 2e-16 (2.7e7 * 0.17)²/(2 * 55) = 4e-5, where the largest is 63. All others are orders below.
+    assert_allclose(error, result.standard_error, rtol=1e-6, atol=7e-7 * np.max(error))
     assert_allclose(SMALL - np.trace(misfit), result.degrees_of_freedom, rtol=1e-8)
     if isinstance(method, TotalVariation):
         step, along = 1e-7, rng.normal(size=SMALL)  # short beside the rounded corners, 1e-5 or so
-        central = (both(y + step * along)[0] - both(y - step * along)[0]) / 2 / step
+        central = (everything(y + step * along)[0].value - everything(y - step * along)[0].value) / 2 / step
         assert_allclose(forward @ along, central, rtol=0, atol=1e-4 * size)
     else:
         assert_allclose(forward @ y, result.value, rtol=0, atol=1e-10 * size)
@@ -107,22 +109,27 @@ def test_error_and_freedom_are_those_of_the_derivative_in_the_samples(method, x,
 def test_derivatives_in_strength_and_data(method, rng):
     y, direction = jnp.asarray(np.sin(9 * UNEVEN) + 0.1 * rng.normal(size=SMALL)), jnp.asarray(rng.normal(size=SMALL))
 
-    @jax.jit
     def loss(logarithm, y):
         changed = jax.tree.map(lambda s: s * jnp.exp(logarithm), method)
         result = smooth(y, UNEVEN, method=changed, derivative=1)
         parts = result.value / 30, result.standard_error, result.degrees_of_freedom / 10, result.noise
         return sum(jnp.sum(jnp.sin(part)) for part in parts)
 
-    at, tangent = (jnp.asarray(0.0), y), (jnp.asarray(0.7), direction)
-    _, forward = jax.jvp(loss, at, tangent)
-    reverse = jax.grad(loss, (0, 1))(*at)
-    # The closest samples are 6e-4 apart: rounding is amplified by their stiffness.
-    assert_allclose(forward, reverse[0] * 0.7 + reverse[1] @ direction, rtol=1e-6)
     # Total variation changes over its rounded corners, 1e-3 of the noise; the others over the noise itself.
     step, rtol = (1e-7, 1e-3) if isinstance(method, TotalVariation) else (1e-4, 1e-5)
-    moved = [loss(s * 0.7 * step, y + s * step * direction) for s in (1, -1)]
-    assert_allclose(forward, (moved[0] - moved[1]) / 2 / step, rtol=rtol)
+
+    @jax.jit
+    def everything(y):
+        at = jnp.asarray(0.0), y
+        reverse = jax.grad(loss, (0, 1))(*at)
+        moved = jax.vmap(lambda s: loss(s * 0.7 * step, y + s * step * direction))(jnp.array([1.0, -1.0]))
+        forward = jax.jvp(loss, at, (jnp.asarray(0.7), direction))[1]
+        return forward, reverse[0] * 0.7 + reverse[1] @ direction, (moved[0] - moved[1]) / 2 / step
+
+    forward, reverse, central = everything(y)
+    # The closest samples are 6e-4 apart: rounding is amplified by their stiffness.
+    assert_allclose(forward, reverse, rtol=1e-6)
+    assert_allclose(forward, central, rtol=rtol)
 
 
 def test_a_missing_sample_is_a_deleted_one_for_the_spline(rng):
