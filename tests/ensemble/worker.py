@@ -46,7 +46,7 @@ def rotated(p):
 def coupled(p):
     outer = jupiter.CurrentDensity(-1e-10 * p["a"])
     law = jupiter.SmoothRamp()
-    return jupiter.coupled(jupiter.JUPITER, jupiter.Dipole(), law, outer=outer, num_nodes=32, num_points=9)
+    return jupiter.coupled(jupiter.JUPITER, jupiter.Dipole(), law, outer=outer, num_points=9)
 
 
 VERBS = {
