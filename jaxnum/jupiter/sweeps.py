@@ -12,14 +12,16 @@ Outward, p = d ln u/d ln x is integrated as in `corotation`. Inward,
 
     dj/ds = [x² b j/c₀ + Σ(j) u (x² b - f p)] / (Σ'(j) f u),    s = ln x
 
-The profiles travel between the legs as cubic splines in s whose end slopes come from the equations.
+The profiles travel between the legs as cubic splines in s whose end slopes come from the equations: of fourth order in
+the distance of the nodes, all that is discretized beside the tolerances of the integrations.
 
 References:
     Nichols & Cowley (2004), Annales Geophysicae 22, 1799, https://doi.org/10.5194/angeo-22-1799-2004
 """
 
+import sys
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import diffrax
 import jax
@@ -28,11 +30,12 @@ from jaxtyping import Array
 
 from jaxnum._checks import as_count, refuse
 from jaxnum._precision import check_tolerance
+from jaxnum._progress import Progress, track
 from jaxnum._solution import History, Solution
 from jaxnum._status import Status
 from jaxnum._typing import is_traced
 from jaxnum.jupiter.conductance import check_law, inverse, smallest_slope
-from jaxnum.jupiter.corotation import check_range, slow_manifold
+from jaxnum.jupiter.corotation import check_progress, check_range, slow_manifold
 from jaxnum.jupiter.fields import derivative, strength
 from jaxnum.jupiter.outer import CurrentDensity, RadialCurrent, check_outer
 from jaxnum.jupiter.system import check_record, check_system, in_one_dtype
@@ -57,6 +60,7 @@ def sweeps(
     acceleration: Anderson | None = None,
     num_nodes: int = 601,
     num_points: int = 381,
+    progress: Progress = False,
 ) -> Solution:
     """Return angular velocity, currents and conductance of a magnetosphere with precipitation feedback.
 
@@ -78,6 +82,8 @@ def sweeps(
             comes, so that `contraction` is the factor of the sweep itself.
         num_nodes: Spline nodes, evenly spaced in ln x.
         num_points: Number of evenly spaced points in `history`.
+        progress: False, True for a bar that ends with a line about the contraction, or a function
+            `progress(done, total)` that is told how many of `max_sweeps` are done. Not under `jit`.
 
     Returns:
         Solution with `value` = ω/Ω at the points; `history` holds x (planetary radii), omega (ω/Ω), current (A),
@@ -114,7 +120,23 @@ def sweeps(
         slope = float(smallest_slope(law))
         if not slope > 0:
             refuse("law", "increase strictly between -1 and 2 µA/m²", f"its smallest slope there is {slope:.3g}")
-    return _solve(system, field, law, outer, x0, x1, tol, rtol, atol, max_sweeps, acceleration, num_nodes, num_points)
+    check_progress(progress)
+    problem = (system, field, law, outer, x0, x1, tol, rtol, atol)
+    state = _begin(*problem, max_sweeps, acceleration, num_nodes)
+    if progress and not is_traced(problem):
+        with track(progress, max_sweeps, "sweeps") as show:
+            show(0)
+            while not _ended(state, max_sweeps, tol):
+                state = _advance(state, *problem, int(state.count) + 1, acceleration)
+                show(int(state.count))
+    else:
+        state = _advance(state, *problem, max_sweeps, acceleration)
+    solution = _finish(state, *problem, num_points)
+    if progress is True and not is_traced(problem):
+        factor, residual = float(solution.history.contraction), float(solution.residual)
+        left = f"a change of {residual:.1e} is left; each sweep multiplied it by {factor:.3f}"
+        print(f"{int(state.count)} sweeps: {left}", file=sys.stderr)
+    return solution
 
 
 def coupled_slopes(x: Array, y: Array, args: Any) -> Array:
@@ -245,60 +267,82 @@ def _packed(spline):
     return jnp.concatenate([spline[:, 0, 0], spline[jnp.array([0, -1]), 1, 0]])
 
 
-@partial(jax.jit, static_argnames=("max_sweeps", "acceleration", "num_nodes", "num_points"))
-def _solve(system, field, law, outer, x0, x1, tol, rtol, atol, max_sweeps, acceleration, num_nodes, num_points):
-    dtype = x0.dtype
-    s = jnp.linspace(jnp.log(x0), jnp.log(x1), num_nodes)
-    start, step = s[0], s[1] - s[0]
-    quiet = jnp.log(law.value(jnp.zeros_like(s)))
-    field_spline = _field_spline(field, s, step)
-    nothing = jnp.zeros((num_nodes, 2, 1), dtype)
-    state = (
-        nothing.at[:, 0, 0].set(quiet),
-        nothing,
-        nothing,
-        jnp.full(max_sweeps, jnp.nan, dtype),
-        jnp.int32(0),
-        jnp.array(True),
-    )
-    memory = None if acceleration is None else anderson_start(acceleration, _packed(state[0]))
-    state = (*state, memory)
+class _State(NamedTuple):
+    """The splines of ln Σ, ln u and j; largest change of each sweep; how many there were."""
 
-    def unfinished(state):
-        *_, change, count, _, _ = state
-        last = jnp.where(count > 0, change[count - 1], jnp.inf)
-        # The first sweep is always taken; a NaN compares false and ends the loop.
-        return (count < max_sweeps) & ((count == 0) | (last > tol))
+    sigma: Array
+    u: Array
+    z: Array
+    change: Array
+    count: Array
+    feasible: Array
+    memory: Any
+
+
+def _grid(x0, x1, num_nodes):
+    return jnp.linspace(jnp.log(x0), jnp.log(x1), num_nodes)
+
+
+@partial(jax.jit, static_argnames=("max_sweeps", "acceleration", "num_nodes"))
+def _begin(system, field, law, outer, x0, x1, tol, rtol, atol, max_sweeps, acceleration, num_nodes):
+    del system, field, outer, tol, rtol, atol
+    s = _grid(x0, x1, num_nodes)
+    nothing = jnp.zeros((num_nodes, 2, 1), x0.dtype)
+    sigma = nothing.at[:, 0, 0].set(jnp.log(law.value(jnp.zeros_like(s))))
+    memory = None if acceleration is None else anderson_start(acceleration, _packed(sigma))
+    change = jnp.full(max_sweeps, jnp.nan, x0.dtype)
+    return _State(sigma, nothing, nothing, change, jnp.int32(0), jnp.array(True), memory)
+
+
+def _ended(state, stop, tol):
+    last = jnp.where(state.count > 0, state.change[state.count - 1], jnp.inf)
+    # The first sweep is always taken; a NaN compares false and ends the loop.
+    return ~((state.count < stop) & ((state.count == 0) | (last > tol)))
+
+
+@partial(jax.jit, static_argnames="acceleration")
+def _advance(state, system, field, law, outer, x0, x1, tol, rtol, atol, stop, acceleration):
+    """Sweep until `stop` sweeps are done or the tolerance is met."""
+    s = _grid(x0, x1, state.sigma.shape[0])
+    step = s[1] - s[0]
+    field_spline = _field_spline(field, s, step)
 
     def body(state):
-        old, _, _, change, count, _, memory = state
+        old, memory = state.sigma, state.memory
         u, z, new, feasible = _sweep(system, law, outer, s, field_spline, old, rtol, atol)
         moved = jnp.max(jnp.abs(jnp.expm1(new[:, 0] - old[:, 0])))
         if acceleration is not None:
-            packed, memory = anderson_step(acceleration, memory, _packed(old), _packed(new), count)
+            packed, memory = anderson_step(acceleration, memory, _packed(old), _packed(new), state.count)
             new = _spline(packed[:-2, None], step, packed[-2:-1], packed[-1:])
-        return new, u, z, change.at[count].set(moved), count + 1, feasible, memory
+        return _State(new, u, z, state.change.at[state.count].set(moved), state.count + 1, feasible, memory)
 
-    _, u_spline, z_spline, change, count, feasible, _ = jax.lax.while_loop(unfinished, body, state)
+    return jax.lax.while_loop(lambda state: ~_ended(state, stop, tol), body, state)
+
+
+@partial(jax.jit, static_argnames="num_points")
+def _finish(state, system, field, law, outer, x0, x1, tol, rtol, atol, num_points):
+    del outer, rtol, atol
+    s = _grid(x0, x1, state.sigma.shape[0])
+    start, step = s[0], s[1] - s[0]
     x = jnp.linspace(x0, x1, num_points)
-    u = jnp.exp(jax.vmap(lambda s: _evaluate(u_spline, start, step, s)[0][0])(jnp.log(x)))
-    j = _UNIT * jax.vmap(lambda s: _evaluate(z_spline, start, step, s)[0][0])(jnp.log(x))
+    u = jnp.exp(jax.vmap(lambda s: _evaluate(state.u, start, step, s)[0][0])(jnp.log(x)))
+    j = _UNIT * jax.vmap(lambda s: _evaluate(state.z, start, step, s)[0][0])(jnp.log(x))
     sigma = law.value(j)
-    residual = change[count - 1]
-    back = jnp.minimum(count - 1, 6)  # a few sweeps together: single ratios vary by a few percent
-    ratio = residual / change[count - 1 - back]
+    residual = state.change[state.count - 1]
+    back = jnp.minimum(state.count - 1, 6)  # a few sweeps together: single ratios vary by a few percent
+    ratio = residual / state.change[state.count - 1 - back]
     history = History(
         x=x,
         omega=1 - u,
         current=system.current_scale * sigma * field.flux(x) * u,
         current_density=j,
         conductance=sigma,
-        change=change,
-        contraction=ratio ** (1 / jnp.maximum(back, 1).astype(dtype)),
+        change=state.change,
+        contraction=ratio ** (1 / jnp.maximum(back, 1).astype(x0.dtype)),
     )
     status = Status.first(
-        (~feasible, Status.infeasible),
+        (~state.feasible, Status.infeasible),
         (~jnp.all(jnp.isfinite(j)) | ~jnp.isfinite(residual), Status.nonfinite),
         (residual > tol, Status.max_steps),
     )
-    return Solution(history.omega, history, residual, count, status)
+    return Solution(history.omega, history, residual, state.count, status)
