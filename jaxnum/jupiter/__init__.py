@@ -17,6 +17,7 @@ from jaxnum.jupiter.coupled import coupled
 from jaxnum.jupiter.fields import CurrentSheet, Dipole, FluxFunction, colatitude
 from jaxnum.jupiter.naive import GaussianWindow, feedback_length, naive_iteration, naive_pass
 from jaxnum.jupiter.outer import CurrentDensity, PoleRegular, RadialCurrent
+from jaxnum.jupiter.roots import Edge, roots
 from jaxnum.jupiter.sweeps import coupled_slopes, sweeps
 from jaxnum.jupiter.system import JUPITER, JUPITER_AT_ONE_BAR, SATURN, System
 from jaxnum.numerics.fixed_point import Anderson
@@ -30,6 +31,7 @@ __all__ = [
     "CurrentDensity",
     "CurrentSheet",
     "Dipole",
+    "Edge",
     "FluxFunction",
     "GaussianWindow",
     "NicholsCowley2004",
@@ -49,6 +51,7 @@ __all__ = [
     "naive_iteration",
     "naive_pass",
     "pole_current_density",
+    "roots",
     "smallest_slope",
     "supremum",
     "sweeps",
