@@ -46,7 +46,9 @@ class Finding:
         message: What, where and by how much, as a sentence.
         evidence: The numbers behind the sentence.
         cure: What to change.
-        reproduce: A few lines of Python that give its main number, where such lines are short.
+        reproduce: A few lines of Python that compute its main number again and print it; a comment names what in
+            `evidence` that is. They know what the user gave by the names of the arguments it was given as, and a
+            function by its own name where it has one.
     """
 
     code: str

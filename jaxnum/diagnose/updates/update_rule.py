@@ -175,7 +175,9 @@ def _mistakes(best: Match, others: list[Match]) -> list[Finding]:
         words = f"This is {best}."
         alike = [str(m) for m in others if not m.rule.right] + ([rule.twin] if rule.twin else [])
         if alike:
-            words += f" Without knowing the rate and ε nothing tells it from {'; or from '.join(alike)}."
+            # A twin takes the same steps whatever is known; the others do so with a rate and an ε of their own.
+            unknown = "Without knowing the rate and ε nothing" if len(alike) > bool(rule.twin) else "No gradients"
+            words += f" {unknown} {'tells' if unknown[0] == 'W' else 'tell'} it from {'; or from '.join(alike)}."
         findings.append(Finding(rule.code, words, _evidence(best) | _first_steps(best), rule.cure))
     elif rule.code in ("adam", "adam-eps-hat", "nadam", "amsgrad") and best.b1**2 >= best.b2:
         [swapped] = [r for r in WRONG if r.code == "betas-swapped"]
