@@ -153,8 +153,11 @@ def factor(bands: Array, *, cyclic: bool = False) -> Factors:
     # Loops that carry little stay inside the processor, so what can be done outside is done outside.
     none = jnp.zeros((1, blocks), bands.dtype)
     products = lower * jnp.concatenate([none, upper[:-1]])
-    _, pivots = jax.lax.scan(eliminate, none[0], (diagonal, products))
-    multipliers, uppers = lower * jnp.concatenate([none, pivots[:-1]]), upper * pivots
+    _, rough = jax.lax.scan(eliminate, none[0], (diagonal, products))
+    multipliers = lower * jnp.concatenate([none, rough[:-1]])
+    # Divided once more, as well as can be: whatever is wrong with a pivot is wrong in the same sense at every solve.
+    pivots = 1 / (diagonal - multipliers * jnp.concatenate([none, upper[:-1]]))
+    uppers = upper * pivots
     if blocks == 1 and not cyclic:
         return Factors(bands, multipliers, pivots, uppers, None, None, None, cyclic)
     before, after = jax.lax.map(partial(_chains, multipliers, pivots, uppers), jnp.stack([to_before, to_after]))

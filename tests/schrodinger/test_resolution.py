@@ -29,7 +29,7 @@ def well(x):
     return -1 / jnp.cosh(x) ** 2
 
 
-# At t = 4 the packet is at 2 and 2.2 wide: walls at 30 are felt at exp(-39). Between walls at 40 a packet as wide as 4.1
+# At t = 4 the packet is at 2 and 2.2 wide: walls at 30 are felt at exp(-39). Between walls at 40 one as wide as 4.1
 # is not right to 1e-8 on any grid, for its tail has met them.
 @pytest.mark.parametrize("tol", [1e-3, 1e-8])
 def test_measured_error_is_below_the_tolerance_and_not_far_below(tol):

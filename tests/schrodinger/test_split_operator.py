@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from jaxnum.schrodinger import Grid, Periodic, SplitOperator, Walls, energy, exact, norm, propagate
-from jaxnum.schrodinger.splitting import GENERAL, QUADRATIC
+from jaxnum.schrodinger.splitting import GENERAL, GRADIENT, QUADRATIC, difference
 
 GRID = Grid(-12.0, 11.8125, 128)
 FORCE, DRIVE = 0.5, 1.6
@@ -35,10 +35,42 @@ def test_order_in_a_driven_oscillator(order, steps):
     assert found == pytest.approx(order, abs=0.05), errors
 
 
-@pytest.mark.parametrize("table", [GENERAL, QUADRATIC], ids=["general", "quadratic"])
+def test_order_four_keeps_its_order_in_other_units():
+    # The squared slope of the potential is divided by the mass: a wrong factor would leave an error of second order.
+    state = {"center": 1.5, "momentum": 0.5, "frequency": 1.1, "mass": 1.7, "hbar": 0.6}
+    potential = 1.7 * 1.1**2 * GRID.x**2 / 2
+    errors = []
+    for steps in (24, 48):
+        found = propagate(
+            exact.coherent_state(GRID.x, 0.0, **state),
+            potential,
+            GRID,
+            t1=3.0,
+            num_steps=steps,
+            mass=1.7,
+            hbar=0.6,
+            method=SplitOperator(4),
+            boundary=Periodic(),
+        ).value
+        errors.append(float(norm(found - exact.coherent_state(GRID.x, 3.0, **state), GRID)))
+    assert np.log2(errors[0] / errors[1]) == pytest.approx(4, abs=0.05), errors
+
+
+def test_slope_is_that_of_fourier_and_does_not_feel_a_kink_far_away():
+    x, dx = np.asarray(GRID.x), float(GRID.dx)
+    # sech² on this grid: its waves end at exp(-π²/2dx) = 4e-12, times their number of twice the reach.
+    slope = np.asarray(difference(jnp.asarray(1 / np.cosh(x) ** 2))) / dx
+    np.testing.assert_allclose(slope, -2 * np.tanh(x) / np.cosh(x) ** 2, atol=1e-9)
+    slope = np.asarray(difference(jnp.asarray(np.stack([x**2 / 2, x**4 / 4])))) / dx
+    inside = np.abs(x) < 12 - 33 * dx  # the difference reaches over 32 spacings
+    np.testing.assert_allclose(slope[:, inside], np.stack([x, x**3])[:, inside], atol=1e-9)
+
+
+@pytest.mark.parametrize("table", [GENERAL, QUADRATIC, GRADIENT], ids=["general", "quadratic", "gradient"])
 def test_coefficients_are_consistent_palindromes(table):
     for order, scheme in table.items():
         assert len(scheme.kicks) == len(scheme.flows) + 1
+        assert scheme.bends == scheme.bends[::-1]
         for part in (scheme.kicks, scheme.flows):
             assert part == part[::-1], order
             assert sum(part) == pytest.approx(1, abs=4e-16 * len(part))
