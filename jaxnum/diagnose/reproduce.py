@@ -13,8 +13,16 @@ from typing import Any
 from jaxnum.diagnose.report import Diagnosis, Finding
 
 
-def called(fn: Any, argument: str) -> str:
-    """Return the name by which the user knows a function: its own, or that of the argument it was given as."""
+def called(fn: Any, argument: str, beside: Any = None) -> str:
+    """Return the name by which the user knows a function: its own, or that of the argument it was given as.
+
+    Args:
+        fn: Function.
+        argument: Name of the argument.
+        beside: Another function in the same lines; where both have one name, that of the argument is used.
+    """
+    if beside is not None and getattr(beside, "__name__", "") == getattr(fn, "__name__", None):
+        return argument
     name = getattr(fn, "__name__", "")
     plain = isinstance(fn, types.FunctionType) or hasattr(fn, "__wrapped__")  # a method is no name one can call
     return name if plain and name.isidentifier() else argument

@@ -73,7 +73,7 @@ def of_fixed_point(
             ), {}
         if code == "nonfinite-iterate":
             return block(_NUMPY, _LOOK + "linearized", look, "print(look.run.passes + 1)  # pass"), {}
-        other = one(called(unsmoothed, "unsmoothed"))
+        other = one(called(unsmoothed, "unsmoothed", update))
         last = f"print(look.growth, growth_at({other}, look.at{options}))  # growth_with_filter, growth_without_filter"
         return block(_NUMPY, _LOOK + "growth_at, linearized", look, last), {}
 
@@ -104,7 +104,8 @@ def of_boundary_conditions(vector_field: Callable, takes_args: bool) -> Callable
 
 def of_smoothing(filter: Callable, loop: Any, n: int, feature_width: Any) -> Callable[[Finding], tuple[str, dict]]:
     """Return what writes the lines for findings about a filter."""
-    name, middle = called(filter, "filter"), n // 2
+    beside = None if loop is None else loop.half or loop.update
+    name, middle = called(filter, "filter", beside), n // 2
     whole = f"y = np.asarray({name}(np.ones({n}))) - np.asarray({name}(np.zeros({n})))"
     ramp = [
         f"ramp = (x - x[{middle}]) / (x[-1] - x[0])",
@@ -172,7 +173,7 @@ def _of_loop(finding: Finding, loop: Any, name: str, n: int) -> tuple[str, dict[
         last = f"print((np.asarray({name}(peak)) - np.asarray({name}(0 * peak)))[{n // 2}])  # height"
         return block(_NUMPY, f"peak = {peak}", last), {}
     if finding.code in ("hides-instability", "filter-in-the-answer"):
-        half = called(loop.half, "half")
+        half = "half"
         run = (
             f"run = lambda f: iterate(lambda y: np.asarray(f(np.asarray({update}(y)))), {at}, {loop.relaxation:g}, 400)"
         )
