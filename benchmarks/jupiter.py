@@ -12,14 +12,13 @@ OMP_NUM_THREADS=1 python benchmarks/jupiter.py [--coverage]
 
 import runpy
 import sys
-import time
 from pathlib import Path
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from scipy.integrate import solve_bvp
+from stopwatch import stopwatch
 
 import jaxnum
 from jaxnum.jupiter import (
@@ -37,22 +36,6 @@ from jaxnum.jupiter import (
 
 AT = np.array([7.0, 10.0, 15.0, 20.0, 25.0, 30.0, 45.0, 60.0, 90.0])
 UNIT = 1e-8
-
-
-class Timing(NamedTuple):
-    """Seconds of the first call (trace, compile, run) and of the fastest warm one."""
-
-    first: float
-    best: float
-
-
-def stopwatch(fn, repeats=15):
-    def once():
-        start = time.perf_counter()
-        jax.block_until_ready(fn())
-        return time.perf_counter() - start
-
-    return Timing(once(), min(once() for _ in range(repeats)))
 
 
 def law(j):
@@ -129,7 +112,7 @@ def main():
 
     print(f"{'who':<28}  {'first s':>8}  {'best ms':>8}  {'error ω':>8}  {'error j':>8}  {'estimate':>8}")
     for nodes in (48, 64, 96):
-        timing = stopwatch(lambda n=nodes: ours(n).value)
+        timing = stopwatch(lambda n=nodes: ours(n).value, repeats=15)
         h, estimate = ours(nodes).history, float(ours(nodes).residual)
         e = errors(h.omega, h.current_density)
         print(
@@ -151,7 +134,7 @@ def main():
 
     numbers = jnp.array([426400e-9, 71723e3, 1.75e-4, 1000.0, 0.05, edge / UNIT])
     both = jax.jit(jax.value_and_grad(peak))
-    timing = stopwatch(lambda: both(numbers)[1])
+    timing = stopwatch(lambda: both(numbers)[1], repeats=15)
     print(f"j at 20 R and its six derivatives, 96 nodes: {1e3 * timing.best:.2f} ms (first {timing.first:.1f} s)")
     densities = jnp.linspace(-4e-8, 1e-8, 64)
     many = jax.jit(jax.vmap(lambda j: ours(96, CurrentDensity(j)).value))

@@ -12,7 +12,6 @@ import io
 import time
 from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -20,6 +19,7 @@ import numpy as np
 import scipy.fft
 from scipy.linalg import solve_banded
 from scipy.linalg.lapack import zgttrf, zgttrs
+from stopwatch import stopwatch
 
 import jaxnum
 from jaxnum.schrodinger import (
@@ -44,28 +44,6 @@ try:
     import qmsolve
 except ImportError:
     qmsolve = None
-
-
-class Timing(NamedTuple):
-    """Seconds of the first call (trace, compile, run) and of the fastest later one."""
-
-    first: float
-    best: float
-
-
-def stopwatch(fn, *, repeats=5, budget=1.0):
-    """Time `fn()` until `repeats` runs or `budget` seconds are over, at least twice."""
-
-    def once():
-        start = time.perf_counter()
-        jax.block_until_ready(fn())
-        return time.perf_counter() - start
-
-    first = once()
-    times, end = [once()], time.perf_counter() + budget
-    while len(times) < repeats and time.perf_counter() < end:
-        times.append(once())
-    return Timing(first, min(times))
 
 
 # --- one step ---------------------------------------------------------------------------------------------------------
@@ -473,7 +451,7 @@ def gradient_row(method):
 
     forward = jax.jit(loss).lower(psi0, v).compile()
     gradient = jax.jit(jax.value_and_grad(loss, (0, 1))).lower(psi0, v).compile()
-    once, both = stopwatch(lambda: forward(psi0, v)), stopwatch(lambda: gradient(psi0, v))
+    once, both = (stopwatch(f, psi0, v, budget=1) for f in (forward, gradient))
     slope = jnp.sum(gradient(psi0, v)[1][1] * jnp.cos(v))
     h = 1e-4
     central = (forward(psi0, v + h * jnp.cos(v)) - forward(psi0, v - h * jnp.cos(v))) / (2 * h)
@@ -491,7 +469,7 @@ def batch_table(sizes):
     grid, x, psi0 = packet_on(1024)
     steps, dt = 100, 0.002
     solve = kept_zgttrs(step_matrices(grid, x, dt)[0])
-    reference = stopwatch(lambda: numpy_steps(lambda p: 2 * solve(p) - p, psi0, steps)).best / steps
+    reference = stopwatch(lambda: numpy_steps(lambda p: 2 * solve(p) - p, psi0, steps), budget=1).best / steps
     truth = numpy_steps(lambda p: 2 * solve(p) - p, psi0, steps)
     for size in sizes:
         batch = jnp.asarray(np.exp(1j * np.arange(size))[:, None] * psi0)
@@ -500,9 +478,10 @@ def batch_table(sizes):
             run = partial(propagate, potential=x**2 / 2, grid=grid, t1=n * dt, num_steps=n, method=Cayley(2, 2))
             return jax.vmap(lambda p: run(p).value)(batch)
 
-        timed = {n: stopwatch(lambda n=n, b=batch: jax.jit(ends, static_argnums=1)(b, n)) for n in (steps, 3 * steps)}
+        run_all = jax.jit(ends, static_argnums=1)
+        timed = {n: stopwatch(run_all, batch, n, budget=1) for n in (steps, 3 * steps)}
         each = (timed[3 * steps].best - timed[steps].best) / (2 * steps * size)
-        off = np.abs(np.asarray(jax.jit(ends, static_argnums=1)(batch, steps))[0] - truth).max()
+        off = np.abs(np.asarray(run_all(batch, steps))[0] - truth).max()
         print(f"{size:>7}  {1e6 * each:9.2f}  {each / reference:9.2f}  {off:8.0e}")
 
 
