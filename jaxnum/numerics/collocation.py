@@ -133,13 +133,13 @@ def regrade(
         mesh: Ends of the elements from 0 to 1.
         error: Error of each.
         order: Power.
-        least: Errors below count as this one, and all are counted in powers of 16: rounding, which differs from one
+        least: Errors below count as this one, and all are counted in powers of 2: rounding, which differs from one
             batch to another, is to move no mesh.
         shift: 1 moves the ends in the middle by half an element, so that two meshes have no points in common.
     """
     n = error.shape[0]
     length = mesh[1:] - mesh[:-1]
-    density = 2.0 ** (4 * jnp.round(jnp.log2(jnp.maximum(error, least)) / 4) / order) / length
+    density = 2.0 ** (jnp.round(jnp.log2(jnp.maximum(error, least))) / order) / length
     padded = jnp.pad(density, 1)
     density = jnp.maximum(density, jnp.maximum(padded[2:], padded[:-2]) / 3)
     filled = jnp.maximum(density, jnp.sum(density * length) / 10) * length
