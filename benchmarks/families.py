@@ -59,7 +59,7 @@ def coupled(p):
     system = jupiter.System(jupiter.JUPITER.field_strength, jupiter.JUPITER.radius, jupiter.JUPITER.spin, p["loading"])
     tol = 1e-6 if p["outer"].dtype == jnp.float64 else 1e-4  # single precision holds no more
     outer = jupiter.CurrentDensity(p["outer"])
-    solution = jupiter.coupled(system, jupiter.Dipole(), jupiter.SmoothRamp(), outer=outer, num_nodes=64, tol=tol)
+    solution = jupiter.coupled(system, jupiter.Dipole(), jupiter.SmoothRamp(), outer=outer, tol=tol)
     return {"peak": jnp.max(solution.history.current), "status": solution.status}
 
 
@@ -82,7 +82,7 @@ WORKLOADS = {
     ),
     "coupled": Workload(
         coupled,
-        "64 nodes, Newton",
+        "96 nodes, Newton",
         lambda n, dtype: {
             "loading": np.linspace(500.0, 2000.0, n, dtype=dtype),
             "outer": np.full(n, -1e-10, dtype),

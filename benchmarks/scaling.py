@@ -24,7 +24,7 @@ from families import WORKLOADS
 import jaxnum
 from jaxnum import ensemble
 
-MEMBERS = {"propagate": 64, "minimize": 16384}  # a second of work or so on one core
+MEMBERS = {"propagate": 512, "minimize": 1 << 18}  # a second of work or so on one core
 LINK = 1.25e9  # bytes per second between hosts: ten-gigabit Ethernet, the slowest that clusters have
 RUNS = 10**6
 

@@ -2,8 +2,8 @@
 
     value[i] = fn(parameters[i]),    i = 0 ... n - 1
 
-`jit(vmap(fn))` over chunks of members, the leading axis of each chunk spread over a mesh of devices. Every chunk has
-the same shape, the last one being filled up with copies that are cut off again, so there is one compilation. With a
+`jit(vmap(fn))` over chunks of members, the leading axis of each chunk spread over a mesh of devices, each of which
+goes through its own members and waits for no other. Every chunk has the same shape, the last one being filled up with copies that are cut off again, so there is one compilation. With a
 folder, a chunk is on the disk before the next one starts, and a sweep that was killed goes on where it was.
 """
 
@@ -165,14 +165,12 @@ def _plain(x: Any) -> Any:
 
 def _look(fn: Callable, members: Members, mesh: Mesh) -> tuple[Any, Any]:
     """Return the program of one member, and the shapes and dtypes of what it returns."""
-    here = devices.everywhere(mesh)
-
-    def alone(x):
-        return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=here)
-
-    row = [alone(x[0]) for x in members.rows(np.arange(1))]
-    constants = [alone(x) for x in members.constants]
+    row = [jax.ShapeDtypeStruct(x.shape[1:], x.dtype) for x in members.rows(np.arange(1))]
+    constants = [jax.ShapeDtypeStruct(x.shape, x.dtype) for x in members.constants]
     one = partial(_one, fn, members.pick, members.known is None)
+    # On the mesh, as in `_chunk`, or the function would be traced once more there.
+    same = devices.everywhere(mesh).spec
+    one = jax.shard_map(one, mesh=mesh, in_specs=(same, same), out_specs=same, check_vma=False)
     try:
         jaxpr, out = jax.make_jaxpr(one, return_shape=True)(row, constants)
     except TypeError as error:
@@ -189,9 +187,16 @@ def _look(fn: Callable, members: Members, mesh: Mesh) -> tuple[Any, Any]:
 # Chunks ---------------------------------------------------------------------------------------------------------------
 
 
-@partial(jax.jit, static_argnames=("fn", "pick", "drawn"))
-def _chunk(rows, constants, fn, pick, drawn):
-    return jax.vmap(lambda row: _one(fn, pick, drawn, row, constants))(rows)
+@partial(jax.jit, static_argnames=("fn", "pick", "drawn", "mesh"))
+def _chunk(rows, constants, fn, pick, drawn, mesh):
+    def mine(rows, constants):
+        return jax.vmap(lambda row: _one(fn, pick, drawn, row, constants))(rows)
+
+    # Left to the compiler, a loop over members would have every device go through the members of all.
+    spread, everywhere = devices.spread(mesh).spec, devices.everywhere(mesh).spec
+    return jax.shard_map(mine, mesh=mesh, in_specs=(spread, everywhere), out_specs=spread, check_vma=False)(
+        rows, constants
+    )
 
 
 def _first_guess(members: Members, leaves: list[Any], mesh: Mesh, patient: bool) -> int:
@@ -217,7 +222,7 @@ class _Runner:
         numbers = np.minimum(np.arange(start, start + padded), stop - 1)
         rows = [devices.put(x, devices.spread(self.mesh)) for x in self.members.rows(numbers)]
         constants = [devices.put(x, devices.everywhere(self.mesh)) for x in self.members.constants]
-        settings = {"fn": self.fn, "pick": self.members.pick, "drawn": self.members.known is None}
+        settings = {"fn": self.fn, "pick": self.members.pick, "drawn": self.members.known is None, "mesh": self.mesh}
         if not self._fixed and not self._checked and self._too_large(rows, constants, settings):
             return []
         out, full = None, None

@@ -94,6 +94,15 @@ def stride(step: Callable[[Any, Any, Any], Any], state: Any, args: Any, start: A
     return jax.lax.fori_loop(0, length, body, state)
 
 
+def one_by_one(walk: Callable[..., Any], *args: Any) -> Any:
+    """Return `walk(*args)`; of a batch, a CPU walks one member after the other from start to end.
+
+    A member's vectors then stay in the processor for all of its steps, where a batch would be read from memory at
+    every step; what all members have in common is still computed once, before. A GPU takes every step for all.
+    """
+    return jax.lax.platform_dependent(*args, cpu=jax.custom_batching.sequential_vmap(walk), default=walk)
+
+
 def _chunks(step, observe, state, args, every, num_steps, first_step, show):
     """March in chunks of whole rows where rows are close, else in strides that end at the rows."""
     at_once = max(1, num_steps // every // _CHUNKS)

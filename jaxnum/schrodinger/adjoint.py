@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from jaxnum._checks import as_count, refuse
-from jaxnum.numerics.march import stride
+from jaxnum.numerics.march import one_by_one, stride
 from jaxnum.schrodinger.steps import Step
 
 
@@ -102,32 +102,40 @@ def walk_reversibly(step: Step, intervals: int, course: Course, parameters: Any,
 def _forward(step, intervals, course, parameters, psi):
     prepared = step.prepare(parameters)
 
-    def row(carry, length):
-        state, n = carry
-        state = stride(step, state, prepared, n, length)
-        return (state, n + length), step.leave(state)
+    def walk(prepared, state, first, stretches):
+        def row(carry, length):
+            state, n = carry
+            state = stride(step, state, prepared, n, length)
+            return (state, n + length), step.leave(state)
 
-    carry = step.enter(psi), jnp.asarray(course.first, jnp.int32)
-    (state, _), rows = jax.lax.scan(row, carry, course.stretches(intervals))
+        (state, _), rows = jax.lax.scan(row, (state, first), stretches)
+        return state, rows
+
+    first = jnp.asarray(course.first, jnp.int32)
+    state, rows = one_by_one(walk, prepared, step.enter(psi), first, course.stretches(intervals))
     return jnp.concatenate([psi[None], rows]), (course, parameters, prepared, state)
 
 
 def _backward(step, intervals, saved, rows):
     course, parameters, prepared, psi = saved
 
-    def row(carry, at):
-        psi, g, gradient, n = carry
-        more, length = at
+    def walk(prepared, parameters, psi, cotangents, last, stretches):
+        def row(carry, at):
+            psi, g, gradient, n = carry
+            more, length = at
 
-        def back(i, carry):
-            return step.back(*carry, prepared, parameters, n - 1 - i)
+            def back(i, carry):
+                return step.back(*carry, prepared, parameters, n - 1 - i)
 
-        carry = jax.lax.fori_loop(0, length, back, (psi, g + step.enter(more), gradient))
-        return (*carry, n - length), None
+            carry = jax.lax.fori_loop(0, length, back, (psi, g + step.enter(more), gradient))
+            return (*carry, n - length), None
+
+        carry = (psi, jnp.zeros_like(psi), step.no_gradient(prepared, parameters, psi), last)
+        (_, g, gradient, _), _ = jax.lax.scan(row, carry, (cotangents, stretches), reverse=True)
+        return g, gradient
 
     last = jnp.asarray(course.last, jnp.int32)
-    carry = (psi, jnp.zeros_like(psi), step.no_gradient(prepared, parameters, psi), last)
-    (_, g, gradient, _), _ = jax.lax.scan(row, carry, (rows[1:], course.stretches(intervals)), reverse=True)
+    g, gradient = one_by_one(walk, prepared, parameters, psi, rows[1:], last, course.stretches(intervals))
     return None, step.gradient(gradient, parameters), step.leave(g) + rows[0]
 
 
