@@ -24,13 +24,18 @@ from families import WORKLOADS
 import jaxnum
 from jaxnum import ensemble
 
-MEMBERS = {"propagate": 512, "minimize": 1 << 18}  # a second of work or so on one core
+MEMBERS = {"propagate": 512, "minimize": 1 << 17, "coupled": 64}  # a second of work or so on one core
 LINK = 1.25e9  # bytes per second between hosts: ten-gigabit Ethernet, the slowest that clusters have
 RUNS = 10**6
 
 
 def worker(name, num, rank, count, port):
     """Time the second of two sweeps; the first compiles."""
+    if hasattr(os, "sched_setaffinity"):
+        # As many cores as devices, or a single device would use all there are and nothing could be learned.
+        share = int(os.environ["JAX_NUM_CPU_DEVICES"])
+        cores = sorted(os.sched_getaffinity(0))
+        os.sched_setaffinity(0, {cores[(rank * share + i) % len(cores)] for i in range(share)})
     if count > 1:
         jax.distributed.initialize(f"127.0.0.1:{port}", num_processes=count, process_id=rank)
     jaxnum.enable_x64()
@@ -51,8 +56,6 @@ def measure(name, num, num_devices, num_processes):
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     env = os.environ | {"JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": str(num_devices)}
-    # One thread for each device, or XLA would let a single device use all cores and nothing could be learned.
-    env["XLA_FLAGS"] = env.get("XLA_FLAGS", "") + " --xla_cpu_multi_thread_eigen=false"
     processes = [
         subprocess.Popen(
             [sys.executable, __file__, "--worker", name, str(num), str(rank), str(num_processes), str(port)],

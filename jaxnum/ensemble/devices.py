@@ -3,8 +3,14 @@
 The engine is JAX's own. A chunk of members is one array whose leading axis is spread over a mesh with `Auto` axis
 types, so one program serves a laptop, a GPU and a cluster. Members do not talk to each other: nothing crosses between
 hosts but the results, once, when a chunk is gathered.
+
+Several devices of one processor share one pool of threads. XLA's calls of LAPACK and of the FFT run in that pool and,
+given a batch, wait for more of its threads: when as many devices as there are threads wait at once, they wait forever.
+So on such a mesh a device goes through members one by one if their program holds such a call, and where a member's own
+call has a batch, one device does all.
 """
 
+import math
 import os
 from collections.abc import Callable
 from typing import Any
@@ -15,7 +21,12 @@ from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from jaxnum._checks import refuse
+from jaxnum.ensemble import identity
 
+_CALLS = {
+    *("cholesky", "eig", "eigh", "fft", "geqp3", "geqrf", "hessenberg", "householder_product", "lu", "ormqr", "qr"),
+    *("schur", "svd", "triangular_solve", "tridiagonal", "tridiagonal_solve"),
+}
 _SHARE = 0.5  # of the free memory: the other half is for what the allocator rounds up and the user keeps
 
 
@@ -26,6 +37,21 @@ def as_mesh(mesh: Any) -> Mesh:
     if not isinstance(mesh, Mesh):
         refuse("mesh", "be a `jax.sharding.Mesh`", f"is {type(mesh).__name__}")
     return Mesh(mesh.devices, mesh.axis_names, axis_types=(AxisType.Auto,) * len(mesh.axis_names))
+
+
+def num_calls(program: Any, mesh: Mesh) -> tuple[int, int]:
+    """Count what would wait for the threads of other devices: calls in a jaxpr, and those that have a batch."""
+    here = [d for d in mesh.devices.flat if d.process_index == jax.process_index()]
+    if len(here) < 2 or here[0].platform != "cpu":
+        return 0, 0
+    batches = [_batch(e) for e in identity.equations(program) if e.primitive.name in _CALLS]
+    return len(batches), sum(size > 1 for size in batches)
+
+
+def one_of_each(mesh: Mesh) -> Mesh:
+    """Return the mesh of the first device of every process."""
+    first = {d.process_index: d for d in reversed(list(mesh.devices.flat))}
+    return Mesh(np.array([first[i] for i in sorted(first)]), ("members",), axis_types=(AxisType.Auto,))
 
 
 def spread(mesh: Mesh) -> NamedSharding:
@@ -96,6 +122,12 @@ def free_memory(mesh: Mesh) -> int:
     if stats and all(s and "bytes_limit" in s for s in stats):
         return int(_SHARE * min(s["bytes_limit"] - s.get("bytes_in_use", 0) for s in stats))
     return int(_SHARE * _free_on_host() / max(1, len(local)))
+
+
+def _batch(equation: Any) -> int:
+    shape = equation.invars[0].aval.shape
+    axes = len(equation.params["fft_lengths"]) if equation.primitive.name == "fft" else 2
+    return math.prod(shape[: len(shape) - axes])
 
 
 def _free_on_host() -> int:

@@ -51,20 +51,37 @@ def program_of(jaxpr: Any) -> str:
     return digest.hexdigest()
 
 
+def equations(jaxpr: Any) -> Iterator[Any]:
+    """Yield the equations of a jaxpr, open or closed, at every depth."""
+    for equation in getattr(jaxpr, "jaxpr", jaxpr).eqns:
+        yield equation
+        for inner in _inside(equation):
+            yield from equations(inner)
+
+
 def _constants(jaxpr: Any) -> Iterator[Any]:
     """Yield the arrays that a jaxpr carries along, at every depth."""
-    for constant in getattr(jaxpr, "consts", ()):
-        if hasattr(constant, "dtype") and not np.issubdtype(type(constant), np.void):
-            yield constant
-    for equation in getattr(getattr(jaxpr, "jaxpr", jaxpr), "eqns", ()):
+    whole = [jaxpr]
+    for equation in equations(jaxpr):
+        whole += _inside(equation)
         for variable in equation.invars:
             value = getattr(variable, "val", None)  # a literal; arrays among them are not printed in full
             if getattr(value, "ndim", 0):
                 yield value
-        for parameter in equation.params.values():
-            for inner in parameter if isinstance(parameter, tuple | list) else (parameter,):
-                if hasattr(inner, "eqns") or hasattr(inner, "jaxpr"):
-                    yield from _constants(inner)
+    for part in whole:
+        for constant in getattr(part, "consts", ()):
+            if hasattr(constant, "dtype") and not np.issubdtype(type(constant), np.void):
+                yield constant
+
+
+def _inside(equation: Any) -> list[Any]:
+    """Return the jaxprs that an equation calls."""
+    found = []
+    for parameter in equation.params.values():
+        for inner in parameter if isinstance(parameter, tuple | list) else (parameter,):
+            if hasattr(inner, "eqns") or hasattr(inner, "jaxpr"):
+                found.append(inner)
+    return found
 
 
 def _hash(text: str) -> str:

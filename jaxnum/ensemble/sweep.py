@@ -3,8 +3,9 @@
     value[i] = fn(parameters[i]),    i = 0 ... n - 1
 
 `jit(vmap(fn))` over chunks of members, the leading axis of each chunk spread over a mesh of devices, each of which
-goes through its own members and waits for no other. Every chunk has the same shape, the last one being filled up with copies that are cut off again, so there is one compilation. With a
-folder, a chunk is on the disk before the next one starts, and a sweep that was killed goes on where it was.
+goes through its own members and waits for no other. Every chunk has the same shape, the last one being filled up with
+copies that are cut off again, so there is one compilation. With a folder, a chunk is on the disk before the next one
+starts, and a sweep that was killed goes on where it was.
 """
 
 import json
@@ -101,11 +102,14 @@ def sweep(
     except TypeError:
         fn = partial(fn)  # compared by identity
     jaxpr, out = _look(fn, members, mesh)
+    calls, batched = devices.num_calls(jaxpr, mesh)
+    if batched:
+        mesh = devices.one_of_each(mesh)
     leaves, structure = jax.tree.flatten(out)
     results = [np.zeros((members.size, *x.shape), x.dtype) for x in leaves]
     patient = directory is not None or bool(progress)
     start_size = chunk_size or _first_guess(members, leaves, mesh, patient)
-    run = _Runner(fn, members, mesh, start_size, fixed=chunk_size is not None)
+    run = _Runner(fn, members, mesh, start_size, fixed=chunk_size is not None, in_turn=calls > 0)
     if directory is None:
         _compute(run, [(0, members.size)], results, None, [], progress)
     else:
@@ -187,10 +191,11 @@ def _look(fn: Callable, members: Members, mesh: Mesh) -> tuple[Any, Any]:
 # Chunks ---------------------------------------------------------------------------------------------------------------
 
 
-@partial(jax.jit, static_argnames=("fn", "pick", "drawn", "mesh"))
-def _chunk(rows, constants, fn, pick, drawn, mesh):
+@partial(jax.jit, static_argnames=("fn", "pick", "drawn", "mesh", "in_turn"))
+def _chunk(rows, constants, fn, pick, drawn, mesh, in_turn):
     def mine(rows, constants):
-        return jax.vmap(lambda row: _one(fn, pick, drawn, row, constants))(rows)
+        one = lambda row: _one(fn, pick, drawn, row, constants)  # noqa: E731
+        return jax.lax.map(one, rows) if in_turn else jax.vmap(one)(rows)
 
     # Left to the compiler, a loop over members would have every device go through the members of all.
     spread, everywhere = devices.spread(mesh).spec, devices.everywhere(mesh).spec
@@ -212,9 +217,9 @@ def _first_guess(members: Members, leaves: list[Any], mesh: Mesh, patient: bool)
 class _Runner:
     """Runs chunks; remembers how many members fit at once."""
 
-    def __init__(self, fn: Callable, members: Members, mesh: Mesh, size: int, *, fixed: bool) -> None:
+    def __init__(self, fn: Callable, members: Members, mesh: Mesh, size: int, *, fixed: bool, in_turn: bool) -> None:
         self.fn, self.members, self.mesh, self.size = fn, members, mesh, size
-        self._fixed, self._said, self._checked = fixed, False, False
+        self._fixed, self._in_turn, self._said, self._checked = fixed, in_turn, False, False
 
     def __call__(self, start: int, stop: int) -> list[np.ndarray]:
         """Compute members `start` up to `stop`, at most `size` of them; return their leaves on the host."""
@@ -223,6 +228,7 @@ class _Runner:
         rows = [devices.put(x, devices.spread(self.mesh)) for x in self.members.rows(numbers)]
         constants = [devices.put(x, devices.everywhere(self.mesh)) for x in self.members.constants]
         settings = {"fn": self.fn, "pick": self.members.pick, "drawn": self.members.known is None, "mesh": self.mesh}
+        settings["in_turn"] = self._in_turn
         if not self._fixed and not self._checked and self._too_large(rows, constants, settings):
             return []
         out, full = None, None

@@ -49,6 +49,17 @@ def coupled(p):
     return jupiter.coupled(jupiter.JUPITER, jupiter.Dipole(), law, outer=outer, num_points=9)
 
 
+def solved(p):
+    """Call LAPACK and the FFT again and again, as many devices at once must not."""
+    matrix = jnp.eye(60) * 3 + jnp.cos(p["b"] + jnp.arange(3600.0).reshape(60, 60))
+    one = lambda _, x: jnp.linalg.solve(matrix * (1 + 1e-3 * x[0]), jnp.fft.ifft(jnp.fft.fft(x) * 0.5).real + 1.0)  # noqa: E731
+    return jax.lax.fori_loop(0, 100, one, jnp.ones(60) * p["a"])
+
+
+def solved_together(p):
+    return jax.vmap(lambda scale: solved(p | {"a": p["a"] * scale}))(jnp.arange(1.0, 5.0)).sum(axis=0)
+
+
 VERBS = {
     "formula": formula,
     "propagate": propagated,
@@ -102,6 +113,9 @@ def main(what, *process):
         # Fewer members than devices, as many, a remainder, several chunks with and without one.
         for num, chunk in ((1, None), (3, 2), (8, None), (13, None), (13, 4), (16, 8), (17, 16)):
             print(compare("formula", num, chunk))
+        for fn in (solved, solved_together):
+            given = parameters(64)
+            print(distance(ensemble.sweep(fn, given).value, loop(fn, given)))
     if "verbs" in what and not process:
         for name in VERBS:
             print(compare(name, 5, 4))
