@@ -6,11 +6,9 @@ hosts but the results, once, when a chunk is gathered.
 
 Several devices of one processor share one pool of threads. XLA's calls of LAPACK and of the FFT run in that pool and,
 given a batch, wait for more of its threads: when as many devices as there are threads wait at once, they wait forever.
-So on such a mesh a device goes through members one by one if their program holds such a call, and where a member's own
-call has a batch, one device does all.
+So a program that holds such a call runs on one device of each process, whose batches use all threads all the same.
 """
 
-import math
 import os
 from collections.abc import Callable
 from typing import Any
@@ -39,13 +37,11 @@ def as_mesh(mesh: Any) -> Mesh:
     return Mesh(mesh.devices, mesh.axis_names, axis_types=(AxisType.Auto,) * len(mesh.axis_names))
 
 
-def num_calls(program: Any, mesh: Mesh) -> tuple[int, int]:
-    """Count what would wait for the threads of other devices: calls in a jaxpr, and those that have a batch."""
+def would_wait(program: Any, mesh: Mesh) -> bool:
+    """Tell whether the devices of a mesh could wait for each other's threads in the calls of a jaxpr."""
     here = [d for d in mesh.devices.flat if d.process_index == jax.process_index()]
-    if len(here) < 2 or here[0].platform != "cpu":
-        return 0, 0
-    batches = [_batch(e) for e in identity.equations(program) if e.primitive.name in _CALLS]
-    return len(batches), sum(size > 1 for size in batches)
+    shared = len(here) > 1 and here[0].platform == "cpu"
+    return shared and any(e.primitive.name in _CALLS for e in identity.equations(program))
 
 
 def one_of_each(mesh: Mesh) -> Mesh:
@@ -122,12 +118,6 @@ def free_memory(mesh: Mesh) -> int:
     if stats and all(s and "bytes_limit" in s for s in stats):
         return int(_SHARE * min(s["bytes_limit"] - s.get("bytes_in_use", 0) for s in stats))
     return int(_SHARE * _free_on_host() / max(1, len(local)))
-
-
-def _batch(equation: Any) -> int:
-    shape = equation.invars[0].aval.shape
-    axes = len(equation.params["fft_lengths"]) if equation.primitive.name == "fft" else 2
-    return math.prod(shape[: len(shape) - axes])
 
 
 def _free_on_host() -> int:

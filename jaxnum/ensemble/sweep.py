@@ -102,14 +102,13 @@ def sweep(
     except TypeError:
         fn = partial(fn)  # compared by identity
     jaxpr, out = _look(fn, members, mesh)
-    calls, batched = devices.num_calls(jaxpr, mesh)
-    if batched:
+    if devices.would_wait(jaxpr, mesh):
         mesh = devices.one_of_each(mesh)
     leaves, structure = jax.tree.flatten(out)
     results = [np.zeros((members.size, *x.shape), x.dtype) for x in leaves]
     patient = directory is not None or bool(progress)
     start_size = chunk_size or _first_guess(members, leaves, mesh, patient)
-    run = _Runner(fn, members, mesh, start_size, fixed=chunk_size is not None, in_turn=calls > 0)
+    run = _Runner(fn, members, mesh, start_size, fixed=chunk_size is not None)
     if directory is None:
         _compute(run, [(0, members.size)], results, None, [], progress)
     else:
@@ -191,11 +190,10 @@ def _look(fn: Callable, members: Members, mesh: Mesh) -> tuple[Any, Any]:
 # Chunks ---------------------------------------------------------------------------------------------------------------
 
 
-@partial(jax.jit, static_argnames=("fn", "pick", "drawn", "mesh", "in_turn"))
-def _chunk(rows, constants, fn, pick, drawn, mesh, in_turn):
+@partial(jax.jit, static_argnames=("fn", "pick", "drawn", "mesh"))
+def _chunk(rows, constants, fn, pick, drawn, mesh):
     def mine(rows, constants):
-        one = lambda row: _one(fn, pick, drawn, row, constants)  # noqa: E731
-        return jax.lax.map(one, rows) if in_turn else jax.vmap(one)(rows)
+        return jax.vmap(lambda row: _one(fn, pick, drawn, row, constants))(rows)
 
     # Left to the compiler, a loop over members would have every device go through the members of all.
     spread, everywhere = devices.spread(mesh).spec, devices.everywhere(mesh).spec
@@ -217,9 +215,9 @@ def _first_guess(members: Members, leaves: list[Any], mesh: Mesh, patient: bool)
 class _Runner:
     """Runs chunks; remembers how many members fit at once."""
 
-    def __init__(self, fn: Callable, members: Members, mesh: Mesh, size: int, *, fixed: bool, in_turn: bool) -> None:
+    def __init__(self, fn: Callable, members: Members, mesh: Mesh, size: int, *, fixed: bool) -> None:
         self.fn, self.members, self.mesh, self.size = fn, members, mesh, size
-        self._fixed, self._in_turn, self._said, self._checked = fixed, in_turn, False, False
+        self._fixed, self._said, self._checked = fixed, False, False
 
     def __call__(self, start: int, stop: int) -> list[np.ndarray]:
         """Compute members `start` up to `stop`, at most `size` of them; return their leaves on the host."""
@@ -228,7 +226,6 @@ class _Runner:
         rows = [devices.put(x, devices.spread(self.mesh)) for x in self.members.rows(numbers)]
         constants = [devices.put(x, devices.everywhere(self.mesh)) for x in self.members.constants]
         settings = {"fn": self.fn, "pick": self.members.pick, "drawn": self.members.known is None, "mesh": self.mesh}
-        settings["in_turn"] = self._in_turn
         if not self._fixed and not self._checked and self._too_large(rows, constants, settings):
             return []
         out, full = None, None

@@ -43,7 +43,6 @@ from jaxnum.jupiter.fields import derivative, strength
 from jaxnum.jupiter.outer import CurrentDensity, Outer, PoleRegular, RadialCurrent, check_outer
 from jaxnum.jupiter.system import check_record, check_system, in_one_dtype
 from jaxnum.numerics import collocation
-from jaxnum.numerics.march import one_by_one
 
 _UNIT = 1e-8  # A/m²; current densities of order one in Newton's vector
 _FLAT = 1e-6  # of c₀ Σ', which is of order one where the feedback matters: below it a law is flat
@@ -504,7 +503,7 @@ def _solve(given):
 
     def turn(_, which):
         chosen = jax.tree.map(lambda a, b: jnp.where(which == 0, a, b), least.edge, fixed.edge)
-        last, current = one_by_one(_search, fixed._replace(edge=chosen), (which == 1) | radial)
+        last, current = _search(fixed._replace(edge=chosen), (which == 1) | radial)
         return None, (last.q, last.nodes.mesh, last.num_steps, last.converged, last.change, current)
 
     _, found = jax.lax.scan(turn, None, jnp.arange(2))

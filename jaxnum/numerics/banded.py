@@ -22,6 +22,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
+from jaxnum.numerics.march import in_turn
+
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True, eq=False)
@@ -169,16 +171,6 @@ def solve(
 
     x, change = jax.lax.custom_linear_solve(product, b, inverse, symmetric=True, has_aux=True)
     return (x, jax.lax.stop_gradient(change)) if has_change else x
-
-
-def in_turn(loop: Callable[..., Any], *args: Any) -> Any:
-    """Return `loop(*args)`; of a batch, one member after the other on a CPU.
-
-    A loop over rows that holds single numbers keeps them in registers; one that holds a number for every member of a
-    batch goes to memory for each of them.
-    """
-    one_by_one = jax.custom_batching.sequential_vmap(loop)
-    return jax.lax.platform_dependent(*args, cpu=one_by_one, default=loop)
 
 
 def log_determinant(bands: Array) -> Array:

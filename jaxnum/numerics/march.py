@@ -94,12 +94,14 @@ def stride(step: Callable[[Any, Any, Any], Any], state: Any, args: Any, start: A
     return jax.lax.fori_loop(0, length, body, state)
 
 
-def one_by_one(walk: Callable[..., Any], *args: Any) -> Any:
-    """Return `walk(*args)`; of a batch, a CPU walks one member after the other from start to end.
+def in_turn(walk: Callable[..., Any], *args: Any) -> Any:
+    """Return `walk(*args)`; of a batch, a CPU does one member after the other from start to end.
 
-    A member's vectors then stay in the processor for all of its steps, where a batch would be read from memory at
-    every step; what all members have in common is still computed once, before. A GPU takes every step for all.
+    A member's vectors then stay in the processor, where a batch would come from memory at every step, and a loop that
+    holds a few numbers keeps them in registers; what all members have in common is still computed once, before. A GPU
+    takes every step for all. The result has no reverse mode: for those who differentiate by rules of their own.
     """
+    walk = jax.jit(walk)  # traced once for both
     return jax.lax.platform_dependent(*args, cpu=jax.custom_batching.sequential_vmap(walk), default=walk)
 
 

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from jaxnum._checks import as_count, refuse
-from jaxnum.numerics.march import one_by_one, stride
+from jaxnum.numerics.march import in_turn, stride
 from jaxnum.schrodinger.steps import Step
 
 
@@ -112,7 +112,7 @@ def _forward(step, intervals, course, parameters, psi):
         return state, rows
 
     first = jnp.asarray(course.first, jnp.int32)
-    state, rows = one_by_one(walk, prepared, step.enter(psi), first, course.stretches(intervals))
+    state, rows = in_turn(walk, prepared, step.enter(psi), first, course.stretches(intervals))
     return jnp.concatenate([psi[None], rows]), (course, parameters, prepared, state)
 
 
@@ -135,7 +135,7 @@ def _backward(step, intervals, saved, rows):
         return g, gradient
 
     last = jnp.asarray(course.last, jnp.int32)
-    g, gradient = one_by_one(walk, prepared, parameters, psi, rows[1:], last, course.stretches(intervals))
+    g, gradient = in_turn(walk, prepared, parameters, psi, rows[1:], last, course.stretches(intervals))
     return None, step.gradient(gradient, parameters), step.leave(g) + rows[0]
 
 

@@ -19,6 +19,7 @@ from jaxtyping import Array, Float
 from jaxnum._checks import check_positive, refuse
 from jaxnum._typing import is_traced
 from jaxnum.numerics import banded
+from jaxnum.numerics.march import in_turn
 from jaxnum.signals.local import Fit, polynomial_row, stretch
 
 _REFINEMENTS = 2
@@ -77,7 +78,7 @@ class Rows(NamedTuple):
             last, done = jax.lax.scan(step, (jnp.zeros((), v.dtype),) * keep, (tuple(v), None if alike else entries))
             return jnp.concatenate([_interleaved(done), jnp.stack(last)])
 
-        return banded.in_turn(loop, self.entries, v)
+        return in_turn(loop, self.entries, v)
 
     def normal_bands(self, scale: Float[Array, "r i"] | None = None) -> Float[Array, "reach+1 n"]:
         """Return the lower bands of Dᵀ diag(scale) D."""

@@ -25,6 +25,7 @@ from jaxnum._checks import as_array, as_count, check_increasing, check_positive,
 from jaxnum._precision import PrecisionWarning
 from jaxnum._status import Status
 from jaxnum._typing import is_traced
+from jaxnum.numerics.march import in_turn
 
 
 @jax.tree_util.register_dataclass
@@ -143,7 +144,7 @@ def checked(y: Any, x: Any, method: Any, derivative: Any, weights: Any, noise: A
 
 @partial(jax.jit, static_argnames=("derivative", "plan"))
 def _smooth(y, x, method, weights, noise, *, derivative, plan) -> tuple[Smoothed, Array]:
-    fit, squares, freedom = measure(y, x, method, weights, derivative, plan)
+    fit, squares, freedom = _measure_in_turn(y, x, method, weights, derivative, plan)
     if noise is None:
         # A smoother that returns its samples leaves nothing to estimate the noise from; rounding is not noise.
         left = freedom > 10 * len(y) * jnp.finfo(y.dtype).eps
@@ -168,6 +169,17 @@ def measure(y, x, method, weights, derivative: int, plan: Any) -> tuple:
     squares = jnp.sum(weights * (y - fit.fitted) ** 2)
     count = jnp.sum(weights > 0).astype(y.dtype)
     return fit, squares, count - 2 * fit.trace + jnp.sum(weights * fit.fitted_variance)
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(4, 5))
+def _measure_in_turn(y, x, method, weights, derivative: int, plan: Any) -> tuple:
+    """Return what `measure` does; of a batch, one signal after the other on a CPU, unless there is a derivative."""
+    return in_turn(partial(measure, derivative=derivative, plan=plan), y, x, method, weights)
+
+
+@_measure_in_turn.defjvp
+def _measure_jvp(derivative, plan, primals, tangents):
+    return jax.jvp(partial(measure, derivative=derivative, plan=plan), primals, tangents)
 
 
 def known(name: str, array: Any, shape: tuple[int, ...]) -> Any:

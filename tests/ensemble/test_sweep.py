@@ -20,8 +20,9 @@ from jaxnum import Solution, Status, ensemble, optimize
 from jaxnum.ensemble import devices
 
 WORKER = Path(__file__).with_name("worker.py")
-# Every verb rounds alike in every batch; what is left are a few roundings where the compiler vectorizes otherwise.
-SAME = 1e-14
+# Every verb rounds alike in every batch; what is left are a few roundings where the compiler vectorizes otherwise. The
+# coupled problem amplifies them by the condition of its matrix, some thousands.
+SAME, COUPLED = 1e-14, 1e-12
 module = sys.modules[ensemble.sweep.__module__]
 
 
@@ -48,6 +49,8 @@ AXES = {"a": np.linspace(0.0, 1.0, 5), "b": np.linspace(-1.0, 2.0, 3)}
 def test_any_verb_with_any_number_of_members_in_any_chunks_equals_a_loop(what, num_devices):
     distances = [float(d) for d in finish(start(what, num_devices=num_devices))]
     assert len(distances) >= 7
+    if "verbs" in what:
+        assert distances.pop() <= COUPLED
     assert max(distances) <= SAME, distances
 
 

@@ -56,10 +56,6 @@ def solved(p):
     return jax.lax.fori_loop(0, 100, one, jnp.ones(60) * p["a"])
 
 
-def solved_together(p):
-    return jax.vmap(lambda scale: solved(p | {"a": p["a"] * scale}))(jnp.arange(1.0, 5.0)).sum(axis=0)
-
-
 VERBS = {
     "formula": formula,
     "propagate": propagated,
@@ -113,9 +109,8 @@ def main(what, *process):
         # Fewer members than devices, as many, a remainder, several chunks with and without one.
         for num, chunk in ((1, None), (3, 2), (8, None), (13, None), (13, 4), (16, 8), (17, 16)):
             print(compare("formula", num, chunk))
-        for fn in (solved, solved_together):
-            given = parameters(64)
-            print(distance(ensemble.sweep(fn, given).value, loop(fn, given)))
+        given = parameters(64)
+        print(distance(ensemble.sweep(solved, given).value, loop(solved, given)))
     if "verbs" in what and not process:
         for name in VERBS:
             print(compare(name, 5, 4))
