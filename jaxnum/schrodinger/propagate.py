@@ -264,15 +264,16 @@ def _check_transparent(inputs: _Inputs, law: Any, method: Cayley, nonlinear: boo
         refuse("method", "have a time order of 2 or 4 with `Transparent()`", f"has {method.time_order}")
     if first_step:
         refuse("first_step", "be 0 with `Transparent()`, which needs the past of its ends", f"is {first_step}")
-    if is_traced((inputs.potential, inputs.args, inputs.t0, inputs.t1)):
-        return
     if law is None:
         rows = inputs.potential[None]
     else:
         rows = jnp.stack([law(inputs.x, inputs.t0 + s * (inputs.t1 - inputs.t0), inputs.args) for s in (0, 0.37, 1)])
+    kinetic = inputs.kinetic()
+    if is_traced((rows, kinetic)):
+        return
     rows = np.asarray(rows)
     # A slope at an end reflects about its height over four kinetic energies of the grid.
-    slack = np.sqrt(np.finfo(rows.dtype).eps) * (float(inputs.kinetic()) + np.abs(rows).max())
+    slack = np.sqrt(np.finfo(rows.dtype).eps) * (float(kinetic) + np.abs(rows).max())
     for place, near, end in (("first", 1, 0), ("last", -2, -1)):
         if np.max(np.abs(rows[:, near] - rows[0, end])) > slack or np.max(np.abs(rows[:, end] - rows[0, end])) > slack:
             refuse("potential", f"be constant from the {place} two points outwards with `Transparent()`", "is not")

@@ -37,11 +37,16 @@ def propagate_near(psi0, potential, method):
     return propagate(psi0, potential, NEAR, **options, adjoint=Reversible(check=True))
 
 
+def compiled(fn):
+    # Without any optimization JAX 0.10 makes a wrong program of a moving potential between open ends.
+    return jax.jit(fn, compiler_options={"xla_backend_optimization_level": 1})
+
+
 @pytest.mark.parametrize("name", POTENTIALS)
 def test_nothing_is_reflected(name):
     potential, method = POTENTIALS[name]
     v = {grid: potential if name == "moving" else potential(np.asarray(grid.x)) for grid in (NEAR, FAR)}
-    near = propagate_near(packet(np.asarray(NEAR.x)), v[NEAR], method)
+    near = compiled(lambda psi0: propagate_near(psi0, v[NEAR], method))(packet(np.asarray(NEAR.x)))
     far = propagate(packet(np.asarray(FAR.x)), v[FAR], FAR, t1=T1, num_steps=STEPS, method=method)
     assert near.ok, near
     # Its tail at the ends, 1e-12, is part of the residual; the walk home adds no more than rounding.
@@ -107,9 +112,9 @@ def test_gradient_is_that_of_the_stored_path_and_of_differences(rng):
         rows = jnp.sum(solution.history.norm) + jnp.sum(solution.history.position)
         return jnp.sum(jnp.abs(solution.value) ** 2 * x) + jnp.sum(solution.value.real) + rows
 
-    both = jax.jit(jax.value_and_grad(lambda p: loss(p, Reversible())))
+    both = compiled(jax.value_and_grad(lambda p: loss(p, Reversible())))
     found = both(p)[1]
-    stored = jax.jit(jax.grad(lambda p: loss(p, Direct())))(p)
+    stored = compiled(jax.grad(lambda p: loss(p, Direct())))(p)
     for name in p:
         scale = np.abs(stored[name]).max()
         assert np.abs(found[name] - stored[name]).max() < 1e-12 * max(scale, 1.0), name
