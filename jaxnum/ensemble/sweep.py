@@ -59,7 +59,8 @@ def sweep(
             is given a dict with one value of each axis; or `ensemble.draws(key, num, sampler)`.
         chunk_size: Members computed at once, over all devices; by default what the memory holds. When memory runs
             out it is halved, which is said in a warning, once.
-        mesh: Devices to use; by default all there are, of all processes.
+        mesh: Devices to use; by default all there are, of all processes. On a CPU a function that calls LAPACK or the
+            FFT takes the first device of each process.
         directory: Folder to keep finished chunks in. The same call with the same folder goes on where a killed one
             was, on any number of devices; a changed function, changed parameters or a changed configuration is
             refused. Its results are read with `jaxnum.load(directory)`.
