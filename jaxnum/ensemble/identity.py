@@ -37,11 +37,11 @@ def source_of(fn: Callable) -> str:
 
 
 def program_of(jaxpr: Any) -> str:
-    """Return a hash of a closed jaxpr that is one call: what is called, and with which constants."""
-    # The call itself, of `shard_map` for a sweep, tells on which devices.
-    (call,) = jaxpr.eqns
+    """Return a hash of a closed jaxpr: what is computed, and with which constants."""
+    # The outermost call, of `shard_map` for a sweep, tells on which devices; what it calls does not.
+    text = "\n".join(str(equation.params.get("jaxpr", equation)) for equation in jaxpr.eqns)
     # Some primitives print the Python functions they carry, with addresses that differ from process to process.
-    text = re.sub(r"0x[0-9a-f]+", "0x", str(call.params["jaxpr"]))
+    text = re.sub(r"0x[0-9a-f]+", "0x", text)
     # And the devices on which an intermediate result might live: not what is computed, but where.
     text = re.sub(r"mesh=AbstractMesh\(.*?\), spec=", "spec=", text)
     digest = hashlib.sha256(text.encode("utf-8", "surrogatepass"))

@@ -286,10 +286,20 @@ def known_rows(rows_of: Any, x: Any) -> Rows | None:
 
 
 def check_precision(strength: Any, weights: Any, rows: Any) -> int:
-    """Refuse a strength beyond which the samples are lost in rounding; return how many refinements it needs."""
+    """Refuse a strength beyond which the samples are lost in rounding, or so small that its inverse is no number.
+
+    Returns:
+        How many refinements it needs.
+    """
     if rows is None or is_traced((strength, weights)):
         return _REFINEMENTS
     dtype = rows.entries.dtype
+    # What the samples do not hold, the penalty alone does, and a variance is the square of its inverse.
+    softest = np.min(np.sum(np.square(np.asarray(rows.entries, float)), axis=(0, 2)), initial=1.0)
+    least = 100 * float(np.finfo(dtype).tiny) ** 0.5 / max(softest, 1e-100)
+    if float(strength) < least:
+        must = f"be at least {least:.2g} for these samples in {dtype}, below which the curve is the samples"
+        refuse("method.strength", must, f"is {float(strength):g}")
     limit = precision_limit(rows.entries, weights, dtype)
     if float(strength) > limit:
         cure = " or call jaxnum.enable_x64() before creating arrays" if dtype == np.float32 else ""
