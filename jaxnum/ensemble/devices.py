@@ -41,7 +41,7 @@ def would_wait(program: Any, mesh: Mesh) -> bool:
     """Tell whether the devices of a mesh could wait for each other's threads in the calls of a jaxpr."""
     here = [d for d in mesh.devices.flat if d.process_index == jax.process_index()]
     shared = len(here) > 1 and here[0].platform == "cpu"
-    return shared and any(e.primitive.name in _CALLS for e in identity.equations(program))
+    return shared and any(e.primitive.name in _CALLS for e in identity.equations(program, "cpu"))
 
 
 def one_of_each(mesh: Mesh) -> Mesh:

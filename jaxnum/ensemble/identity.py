@@ -51,12 +51,12 @@ def program_of(jaxpr: Any) -> str:
     return digest.hexdigest()
 
 
-def equations(jaxpr: Any) -> Iterator[Any]:
-    """Yield the equations of a jaxpr, open or closed, at every depth."""
+def equations(jaxpr: Any, platform: str | None = None) -> Iterator[Any]:
+    """Yield the equations of a jaxpr, open or closed, at every depth: all, or those that one platform computes."""
     for equation in getattr(jaxpr, "jaxpr", jaxpr).eqns:
         yield equation
-        for inner in _inside(equation):
-            yield from equations(inner)
+        for inner in _inside(equation, platform):
+            yield from equations(inner, platform)
 
 
 def _constants(jaxpr: Any) -> Iterator[Any]:
@@ -74,8 +74,12 @@ def _constants(jaxpr: Any) -> Iterator[Any]:
                 yield constant
 
 
-def _inside(equation: Any) -> list[Any]:
-    """Return the jaxprs that an equation calls."""
+def _inside(equation: Any, platform: str | None = None) -> list[Any]:
+    """Return the jaxprs that an equation calls, those of `platform_dependent` for one platform if one is named."""
+    meant = equation.params.get("branches_platforms")
+    if platform and meant:
+        mine = next((i for i, names in enumerate(meant) if names is None or platform in names), None)
+        return [] if mine is None else [equation.params["branches"][mine]]
     found = []
     for parameter in equation.params.values():
         for inner in parameter if isinstance(parameter, tuple | list) else (parameter,):

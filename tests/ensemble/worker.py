@@ -14,6 +14,8 @@ import optax
 import jaxnum
 from jaxnum import ensemble, jupiter, networks, optimize
 from jaxnum import schrodinger as qm
+from jaxnum.ensemble import devices
+from jaxnum.ensemble.members import as_members
 
 GRID = qm.Grid(-8.0, 8.0, 33)
 X = np.array([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]])
@@ -108,12 +110,17 @@ def main(what, *process):
     if "sizes" in what and not process:
         # Fewer members than devices, as many, a remainder, several chunks with and without one.
         for num, chunk in ((1, None), (3, 2), (8, None), (13, None), (13, 4), (16, 8), (17, 16)):
-            print(compare("formula", num, chunk))
+            print("formula", compare("formula", num, chunk))
         given = parameters(64)
-        print(distance(ensemble.sweep(solved, given).value, loop(solved, given)))
+        print("solved", distance(ensemble.sweep(solved, given).value, loop(solved, given)))
     if "verbs" in what and not process:
         for name in VERBS:
-            print(compare(name, 5, 4))
+            print(name, compare(name, 5, 4))
+        # Those that call LAPACK or the FFT on a processor run on one device, all others on all.
+        members, mesh = as_members(parameters(2)), devices.as_mesh(None)
+        for name, fn in (VERBS | {"solved": solved}).items():
+            program, _ = sys.modules[ensemble.sweep.__module__]._look(fn, members, mesh)
+            assert devices.would_wait(program, mesh) == (name in ("coupled", "solved")), name
     if process:
         print(compare("formula", 13, 4, directory=what))
         if jax.process_index() == 0:  # as if it had been killed before this chunk

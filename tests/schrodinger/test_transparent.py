@@ -1,5 +1,7 @@
 """Transparent ends against a grid so long that nothing comes back from its ends, and against the closed form."""
 
+import os
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -38,8 +40,10 @@ def propagate_near(psi0, potential, method):
 
 
 def compiled(fn):
-    # Without any optimization JAX 0.10 makes a wrong program of a moving potential between open ends.
-    return jax.jit(fn, compiler_options={"xla_backend_optimization_level": 1})
+    # Of a moving potential between open ends JAX 0.10 makes a wrong program with the two flags that the suite saves
+    # time by, older kernels and no optimization at all; with either alone, and with those of users, it is right.
+    fast = os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] == "1"
+    return jax.jit(fn, compiler_options={"xla_backend_optimization_level": 1} if fast else None)
 
 
 @pytest.mark.parametrize("name", POTENTIALS)

@@ -293,6 +293,7 @@ BAD = [
     ("method.strength", dict(method=SmoothingSpline(np.nan))),
     ("method.strength", dict(method=TotalVariation("a"))),
     ("method.strength", dict(method=Whittaker(1e20))),
+    ("method.strength", dict(method=SmoothingSpline(1e-253))),
     ("method.order", dict(method=Whittaker(1.0, 0))),
     ("method.order", dict(method=TotalVariation(1.0, 1.5))),
     ("derivative", dict(method=TotalVariation(0.1), derivative=1)),
