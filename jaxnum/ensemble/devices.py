@@ -4,9 +4,11 @@ The engine is JAX's own. A chunk of members is one array whose leading axis is s
 types, so one program serves a laptop, a GPU and a cluster. Members do not talk to each other: nothing crosses between
 hosts but the results, once, when a chunk is gathered.
 
-Several devices of one processor share one pool of threads. XLA's calls of LAPACK and of the FFT run in that pool and,
-given a batch, wait for more of its threads: when as many devices as there are threads wait at once, they wait forever.
-So a program that holds such a call runs on one device of each process, whose batches use all threads all the same.
+A program that calls LAPACK or the FFT is another matter on a CPU. Several devices of one processor share one pool of
+threads, in which XLA runs those calls; given a batch they wait for more of its threads, and when as many devices wait
+as there are threads, they wait forever. A batch gains next to nothing there either, and it changes the rounding, which
+an ill-conditioned matrix amplifies. So each process takes one device and goes through its share one by one, in a
+program of its own that nothing but its own devices could change: the results are those of a plain loop, bit for bit.
 """
 
 import os
@@ -37,17 +39,30 @@ def as_mesh(mesh: Any) -> Mesh:
     return Mesh(mesh.devices, mesh.axis_names, axis_types=(AxisType.Auto,) * len(mesh.axis_names))
 
 
-def would_wait(program: Any, mesh: Mesh) -> bool:
-    """Tell whether the devices of a mesh could wait for each other's threads in the calls of a jaxpr."""
-    here = [d for d in mesh.devices.flat if d.process_index == jax.process_index()]
-    shared = len(here) > 1 and here[0].platform == "cpu"
-    return shared and any(e.primitive.name in _CALLS for e in identity.equations(program, "cpu"))
+def has_calls(program: Any, mesh: Mesh) -> bool:
+    """Tell whether a jaxpr, on the devices of a mesh, calls LAPACK or the FFT of a CPU."""
+    if mesh.devices.flat[0].platform != "cpu":
+        return False
+    return any(e.primitive.name in _CALLS for e in identity.equations(program, "cpu"))
 
 
 def one_of_each(mesh: Mesh) -> Mesh:
     """Return the mesh of the first device of every process."""
     first = {d.process_index: d for d in reversed(list(mesh.devices.flat))}
     return Mesh(np.array([first[i] for i in sorted(first)]), ("members",), axis_types=(AxisType.Auto,))
+
+
+def own(mesh: Mesh) -> Mesh:
+    """Return the mesh of those devices that this process has."""
+    mine = [d for d in mesh.devices.flat if d.process_index == jax.process_index()]
+    return Mesh(np.array(mine), ("members",), axis_types=(AxisType.Auto,))
+
+
+def share(mesh: Mesh, numbers: np.ndarray) -> np.ndarray:
+    """Return which of these a process has where every device has as many, in the order of the mesh."""
+    parts = np.split(numbers, mesh.size)
+    mine = [p for p, d in zip(parts, mesh.devices.flat, strict=True) if d.process_index == jax.process_index()]
+    return np.concatenate(mine)
 
 
 def spread(mesh: Mesh) -> NamedSharding:

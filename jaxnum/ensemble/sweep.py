@@ -3,9 +3,9 @@
     value[i] = fn(parameters[i]),    i = 0 ... n - 1
 
 `jit(vmap(fn))` over chunks of members, the leading axis of each chunk spread over a mesh of devices, each of which
-goes through its own members and waits for no other. Every chunk has the same shape, the last one being filled up with
-copies that are cut off again, so there is one compilation. With a folder, a chunk is on the disk before the next one
-starts, and a sweep that was killed goes on where it was.
+goes through its own members (one by one where a batch gains nothing, see `devices`) and waits for no other. Every
+chunk has the same shape, the last one being filled up with copies that are cut off again, so there is one compilation.
+With a folder, a chunk is on the disk before the next one starts, and a sweep that was killed goes on where it was.
 """
 
 import json
@@ -103,13 +103,14 @@ def sweep(
     except TypeError:
         fn = partial(fn)  # compared by identity
     jaxpr, out = _look(fn, members, mesh)
-    if devices.would_wait(jaxpr, mesh):
+    in_turn = devices.has_calls(jaxpr, mesh)
+    if in_turn:
         mesh = devices.one_of_each(mesh)
     leaves, structure = jax.tree.flatten(out)
     results = [np.zeros((members.size, *x.shape), x.dtype) for x in leaves]
     patient = directory is not None or bool(progress)
     start_size = chunk_size or _first_guess(members, leaves, mesh, patient)
-    run = _Runner(fn, members, mesh, start_size, fixed=chunk_size is not None)
+    run = _Runner(fn, members, mesh, start_size, in_turn=in_turn, fixed=chunk_size is not None)
     if directory is None:
         _compute(run, [(0, members.size)], results, None, [], progress)
     else:
@@ -191,10 +192,13 @@ def _look(fn: Callable, members: Members, mesh: Mesh) -> tuple[Any, Any]:
 # Chunks ---------------------------------------------------------------------------------------------------------------
 
 
-@partial(jax.jit, static_argnames=("fn", "pick", "drawn", "mesh"))
-def _chunk(rows, constants, fn, pick, drawn, mesh):
+@partial(jax.jit, static_argnames=("fn", "pick", "drawn", "mesh", "in_turn"))
+def _chunk(rows, constants, fn, pick, drawn, mesh, in_turn):
     def mine(rows, constants):
-        return jax.vmap(lambda row: _one(fn, pick, drawn, row, constants))(rows)
+        def one(row):
+            return _one(fn, pick, drawn, row, constants)
+
+        return jax.lax.map(one, rows) if in_turn else jax.vmap(one)(rows)
 
     # Left to the compiler, a loop over members would have every device go through the members of all.
     spread, everywhere = devices.spread(mesh).spec, devices.everywhere(mesh).spec
@@ -216,22 +220,32 @@ def _first_guess(members: Members, leaves: list[Any], mesh: Mesh, patient: bool)
 class _Runner:
     """Runs chunks; remembers how many members fit at once."""
 
-    def __init__(self, fn: Callable, members: Members, mesh: Mesh, size: int, *, fixed: bool) -> None:
+    def __init__(self, fn: Callable, members: Members, mesh: Mesh, size: int, *, in_turn: bool, fixed: bool) -> None:
         self.fn, self.members, self.mesh, self.size = fn, members, mesh, size
         self._fixed, self._said, self._checked = fixed, False, False
+        # In turn, every process runs a program of its own.
+        self._in_turn, self._where = in_turn, devices.own(mesh) if in_turn else mesh
+        self._settings = {
+            "fn": fn,
+            "pick": members.pick,
+            "drawn": members.known is None,
+            "mesh": self._where,
+            "in_turn": in_turn,
+        }
 
     def __call__(self, start: int, stop: int) -> list[np.ndarray]:
         """Compute members `start` up to `stop`, at most `size` of them; return their leaves on the host."""
         padded = -(-self.size // self.mesh.size) * self.mesh.size
         numbers = np.minimum(np.arange(start, start + padded), stop - 1)
-        rows = [devices.put(x, devices.spread(self.mesh)) for x in self.members.rows(numbers)]
-        constants = [devices.put(x, devices.everywhere(self.mesh)) for x in self.members.constants]
-        settings = {"fn": self.fn, "pick": self.members.pick, "drawn": self.members.known is None, "mesh": self.mesh}
-        if not self._fixed and not self._checked and self._too_large(rows, constants, settings):
+        if self._in_turn:
+            numbers = devices.share(self.mesh, numbers)
+        rows = [devices.put(x, devices.spread(self._where)) for x in self.members.rows(numbers)]
+        constants = [devices.put(x, devices.everywhere(self._where)) for x in self.members.constants]
+        if not self._fixed and not self._checked and self._too_large(rows, constants):
             return []
         out, full = None, None
         try:
-            out = jax.block_until_ready(_chunk(rows, constants, **settings))
+            out = jax.block_until_ready(_chunk(rows, constants, **self._settings))
             self._checked = True
         except (jax.errors.JaxRuntimeError, MemoryError) as error:
             if not _is_full(error):
@@ -244,9 +258,9 @@ class _Runner:
             return []
         return [np.asarray(x)[: stop - start] for x in jax.tree.leaves(devices.gather(out))]
 
-    def _too_large(self, rows: Any, constants: Any, settings: dict) -> bool:
+    def _too_large(self, rows: Any, constants: Any) -> bool:
         """Compile, and ask the compiler how much memory the chunk needs; the call that follows compiles no more."""
-        sizes = _chunk.lower(rows, constants, **settings).compile().memory_analysis()
+        sizes = _chunk.lower(rows, constants, **self._settings).compile().memory_analysis()
         if sizes is None:  # not every backend tells
             return False
         needed = sizes.argument_size_in_bytes + sizes.output_size_in_bytes + sizes.temp_size_in_bytes

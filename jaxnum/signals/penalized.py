@@ -9,6 +9,7 @@ A = W + λ DᵀD is as ill conditioned as the square of a derivative; solved as 
 factor of ten in λ. The product Wu + λ Dᵀ(Du) rounds far less, and two refinements with it give the digits back.
 """
 
+import math
 from typing import Any, NamedTuple
 
 import jax
@@ -20,7 +21,7 @@ from jaxnum._checks import check_positive, refuse
 from jaxnum._typing import is_traced
 from jaxnum.numerics import banded
 from jaxnum.numerics.march import in_turn
-from jaxnum.signals.local import Fit, polynomial_row, stretch
+from jaxnum.signals.local import Fit, stretch
 
 _REFINEMENTS = 2
 _ONE_SUFFICES = 1e-8  # λ|D|²/w in units of 1/eps up to which one refinement leaves nothing but rounding
@@ -133,9 +134,24 @@ def stencil(x: Float[Array, " n"], derivative: int) -> Readout:
     def at(i, here):
         near = jax.lax.dynamic_slice_in_dim(x, here, degree + 1) - x[i]
         scale = jnp.max(jnp.abs(near))
-        return polynomial_row(near / scale, jnp.ones_like(near), degree, derivative) / scale**derivative
+        row = jnp.stack([_cardinal(near / scale, j, derivative) for j in range(degree + 1)])
+        return row / scale**derivative
 
     return Readout(start, jax.vmap(at)(jnp.arange(n), start))
+
+
+def _cardinal(points, j, derivative):
+    """Return a derivative at 0 of the polynomial that is 1 at points[j] and 0 at the others.
+
+    The lowest coefficients of ∏ (t - t_k): sums of products, each right to the last digit however close two points are.
+    """
+    zero = jnp.zeros((), points.dtype)
+    lowest, size = [zero + 1] + [zero] * derivative, zero + 1
+    for k in range(points.shape[0]):
+        if k != j:
+            lowest = [a - points[k] * b for a, b in zip([zero, *lowest[:-1]], lowest, strict=True)]
+            size = size * (points[j] - points[k])
+    return math.factorial(derivative) * lowest[derivative] / size
 
 
 def matrix(weights, rows: Rows, strength, scale=None) -> Array:

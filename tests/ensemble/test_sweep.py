@@ -20,14 +20,15 @@ from jaxnum import Solution, Status, ensemble, optimize
 from jaxnum.ensemble import devices
 
 WORKER = Path(__file__).with_name("worker.py")
-# Every verb rounds alike in every batch; what is left are a few roundings where the compiler vectorizes otherwise. The
-# coupled problem amplifies them by the condition of its matrix, some thousands.
-SAME, COUPLED = 1e-14, 1e-12
+# Every verb rounds alike in every batch; what is left are a few roundings where the compiler vectorizes otherwise.
+SAME = 1e-14
 module = sys.modules[ensemble.sweep.__module__]
 
 
 def start(*words, num_devices):
-    env = os.environ | {"JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": str(num_devices)}
+    # As users compile: the shortcuts of this suite round otherwise in a loop than outside.
+    env = os.environ | {"JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": str(num_devices), "XLA_FLAGS": ""}
+    env["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "0"
     command = [sys.executable, str(WORKER), *map(str, words)]
     return subprocess.Popen(command, env=env, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
@@ -48,9 +49,9 @@ AXES = {"a": np.linspace(0.0, 1.0, 5), "b": np.linspace(-1.0, 2.0, 3)}
 @pytest.mark.parametrize(("what", "num_devices"), [("sizes", 2), ("sizes and verbs", 8)])
 def test_any_verb_with_any_number_of_members_in_any_chunks_equals_a_loop(what, num_devices):
     distances = [(name, float(d)) for name, d in map(str.split, finish(start(what, num_devices=num_devices)))]
-    assert len(distances) >= 8
+    assert len(distances) >= 9
     for name, distance in distances:
-        assert distance <= (COUPLED if name == "coupled" else SAME), name
+        assert distance <= SAME, name
 
 
 def test_two_processes_compute_one_sweep_keep_it_in_one_folder_and_finish_it(tmp_path):

@@ -58,6 +58,11 @@ def solved(p):
     return jax.lax.fori_loop(0, 100, one, jnp.ones(60) * p["a"])
 
 
+def several(p):
+    """Call them with a batch."""
+    return jax.vmap(lambda b: solved({"a": p["a"], "b": b}))(p["b"] + jnp.arange(4.0))
+
+
 VERBS = {
     "formula": formula,
     "propagate": propagated,
@@ -113,20 +118,22 @@ def main(what, *process):
             print("formula", compare("formula", num, chunk))
         given = parameters(64)
         print("solved", distance(ensemble.sweep(solved, given).value, loop(solved, given)))
+        print("several", distance(ensemble.sweep(several, given).value, loop(several, given)))
     if "verbs" in what and not process:
         for name in VERBS:
             print(name, compare(name, 5, 4))
-        # Those that call LAPACK or the FFT on a processor run on one device, all others on all.
+        # On a processor members that call LAPACK or the FFT take turns, all others are a batch.
         members, mesh = as_members(parameters(2)), devices.as_mesh(None)
-        for name, fn in (VERBS | {"solved": solved}).items():
+        for name, fn in (VERBS | {"solved": solved, "several": several}).items():
             program, _ = sys.modules[ensemble.sweep.__module__]._look(fn, members, mesh)
-            assert devices.would_wait(program, mesh) == (name in ("coupled", "solved")), name
+            assert devices.has_calls(program, mesh) == (name in ("coupled", "solved", "several")), name
     if process:
         print(compare("formula", 13, 4, directory=what))
         if jax.process_index() == 0:  # as if it had been killed before this chunk
             (Path(what) / "chunk-000000000004-000000000008.npz").unlink()
         print(compare("formula", 13, 4, directory=what))
         print(compare("propagate", 5, 4))
+        print(compare("coupled", 5, 4))
         try:
             compare("formula", 12, 4, directory=what)
         except (ValueError, RuntimeError) as error:

@@ -43,6 +43,16 @@ def test_the_spline_is_scipys(strength, rng):
         assert_allclose(value, wanted, rtol=0, atol=1e-10 / 0.03**d)
 
 
+def check_slope(result, x, wanted):
+    """Check the slope of a curve that should go through its samples: its rounding there, times the weights of a slope.
+
+    Uneven points may come so close that the weights are thousands.
+    """
+    rounding = np.max(np.abs(result.misfit)) + 4 * np.finfo(float).eps
+    weights = np.sum(np.abs(stencil(jnp.asarray(x), 1).entries), axis=1)
+    assert np.all(np.abs(result.value - wanted) <= rounding * weights)
+
+
 @pytest.mark.parametrize(
     ("method", "degree"), [(Whittaker(1e-5), 1), (Whittaker(1e-8, 3), 2), (SmoothingSpline(1e-4), 1)], ids=label
 )
@@ -52,16 +62,14 @@ def test_what_the_penalty_does_not_see_is_kept_up_to_the_ends(method, degree):
         result = smooth(polynomial(x), x, method=method, derivative=1)
         assert_allclose(result.misfit, 0, rtol=0, atol=1e-12)
         assert result.ok, result
-        # The curve's own rounding, 2e-13, times the largest sum of weights that makes a slope of it.
-        weights = np.sum(np.abs(stencil(jnp.asarray(x), 1).entries), axis=1)
-        assert_allclose(result.value, polynomial.deriv()(x), rtol=0, atol=2e-13 * np.max(weights))
+        check_slope(result, x, polynomial.deriv()(x))
 
 
 def test_lines_are_kept_by_total_variation_of_slopes_and_by_the_sinc():
     line = 1 - 2 * GRID
     for method, x, kept in ((TotalVariation(0.02, 2), UNEVEN, 1 - 2 * UNEVEN), (ModifiedSinc(0.2), GRID, line)):
         assert_allclose(smooth(kept, x, method=method).value, kept, rtol=0, atol=1e-12)
-        assert_allclose(smooth(kept, x, method=method, derivative=1).value, -2, rtol=0, atol=1e-9)
+        check_slope(smooth(kept, x, method=method, derivative=1), x, -2.0)
     bent = smooth(line, GRID, method=GaussianKernel(0.05, LinearFit(0.1))).value
     assert_allclose(bent, line, rtol=0, atol=1e-13)
 
