@@ -43,7 +43,8 @@ class TotalVariation:
 
     Order 1 gives plateaus, order 2 straight pieces with kinks, whose slope jumps: the right model where edges are
     real, and the wrong one where the curve is smooth. The answer is not linear in the samples. Standard errors are
-    those of its linearization: with the jumps where they were found, bias not counted.
+    those of its linearization, with the jumps where they were found: the scatter around what it makes of samples
+    without noise. What it bends itself, λ over the length of a plateau, is not in them, and is often the larger part.
 
     Attributes:
         strength: λ, in units of y times x to the power m - 1 (and of one over the weights).

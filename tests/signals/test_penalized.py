@@ -276,6 +276,23 @@ def test_two_thirds_of_the_errors_are_within_one_standard_error(method, rng):
         assert abs(inside - 0.6827) < 0.03, inside
 
 
+@pytest.mark.parametrize(
+    ("method", "truth"),
+    [
+        (TotalVariation(2.0), np.repeat([0.0, 2.0, -1.0], 20)),
+        (TotalVariation(0.03, 2), np.interp(np.linspace(0, 1, 60), [0, 0.3, 0.6, 1], [0.0, 3.0, -2.0, 1.0])),
+    ],
+    ids=label,
+)
+def test_errors_of_total_variation_are_those_of_noise_around_what_it_makes_of_no_noise(method, truth, rng):
+    x = np.linspace(0, 1, 60)
+    run = jax.vmap(lambda y: smooth(y, x, method=method, noise=0.1))
+    result = run(jnp.asarray(truth + 0.1 * rng.normal(size=(1000, 60))))
+    bent = run(jnp.asarray(truth)[None]).value
+    inside = np.mean(np.abs(np.asarray(result.value - bent)) <= np.asarray(result.standard_error))
+    assert abs(inside - 0.6827) < 0.03, inside
+
+
 def test_single_precision_is_refused_or_warned_about_where_it_is_useless():
     x = np.linspace(0, 1, 401, dtype=np.float32)
     with pytest.raises(ValueError, match=r"`method.strength` must be at most .* in float32.*enable_x64"):
