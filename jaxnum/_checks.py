@@ -90,7 +90,8 @@ def as_array(
             place = f" at index {where[0] if len(where) == 1 else where}" if where else ""
             refuse(name, "be finite", f"holds {np.asarray(x)[where]}{place}")
     warn_if_narrowed(name, x)
-    return jnp.asarray(x)
+    # What is an array already goes through JAX's own checks for longer than a small run takes.
+    return x if isinstance(x, jax.Array) else jnp.asarray(x)
 
 
 def as_tree(name: str, tree: Any, *, complex_ok: bool = False) -> Any:

@@ -24,16 +24,19 @@ a { color: var(--diagnosis) }
 .soft, figcaption, caption { color: var(--soft); font-size: .9rem }
 article { background: var(--paper); border: 1px solid var(--line); border-radius: .7rem; margin: 0 0 1.6rem;
   padding: clamp(.9rem, 2.5vw, 1.8rem) }
-.chapters, .figures { display: grid; gap: 1.2rem 1.6rem }
-.chapters { grid-template-columns: repeat(auto-fit, minmax(min(100%, 22rem), 1fr)) }
-.figures { align-items: start; grid-auto-flow: dense; margin: .6rem 0;
+.chapters { column-gap: 1.6rem; columns: 22rem }
+.chapters p, .chapters pre { break-inside: avoid }
+.figures { align-items: start; display: grid; gap: 1.2rem 1.6rem; grid-auto-flow: dense; margin: .6rem 0;
   grid-template-columns: repeat(auto-fit, minmax(min(100%, 25rem), 1fr)) }
 .tables { column-gap: 1.6rem; columns: 25rem }
 .tables > div { break-inside: avoid }
 @media (min-width: 60rem) { figure.wide { grid-column: span 2 } }
+@media (min-width: 84rem) {
+  .chapters { columns: auto; display: grid; gap: 1.6rem; grid-template-columns: repeat(3, minmax(0, 1fr)) }
+}
 .symptom { --tone: var(--symptom) } .diagnosis { --tone: var(--diagnosis) } .cure { --tone: var(--cure) }
-section { border-top: 4px solid var(--tone); padding-top: .5rem; min-width: 0 }
-h3 { color: var(--tone, var(--ink)); margin: .2rem 0 .4rem; font-size: 1rem; letter-spacing: .04em;
+section { border-top: 4px solid var(--tone); margin-bottom: 1.2rem; padding-top: .5rem; min-width: 0 }
+h3 { break-after: avoid; color: var(--tone, var(--ink)); margin: .2rem 0 .4rem; font-size: 1rem; letter-spacing: .04em;
   text-transform: uppercase }
 h4 { margin: 1rem 0 .3rem; font-size: 1rem }
 figure { border-left: 3px solid var(--tone); margin: .4rem 0; min-width: 0; padding-left: .6rem }

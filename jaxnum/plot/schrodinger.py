@@ -135,7 +135,9 @@ def phase_strip(
     axes = np.atleast_1d(axes)
     top = 1.12 * float(np.max(np.abs(rows)))
     for i, (ax, row, t) in enumerate(zip(axes, rows, times, strict=True)):
-        cells = phase_packet(row, x, ax=ax, window=window, title=f"t = {t:g}", legend=i == 0)
+        # Where the packet has spread there is room for a legend.
+        last = i == len(times) - 1
+        cells = phase_packet(row, x, ax=ax, window=window, title=f"t = {t:g}", legend=last)
         ax.set(ylim=(-top, top), ylabel="wave function" if i == 0 else "")
     bar = figure.colorbar(cells, ax=list(axes), label="phase of ψ (rad)", ticks=[-np.pi, 0, np.pi])
     bar.ax.set_yticklabels(["-π", "0", "π"])

@@ -176,4 +176,4 @@ def as_potential(potential: Any, grid: Grid, dtype: Any) -> Array:
     if callable(potential):
         refuse("potential", "be an array here", "is a function; pass its values `V(grid.x)`")
     potential = as_array("potential", potential, shape=(grid.num_points,))
-    return potential if dtype is None else potential.astype(dtype)
+    return potential if dtype is None or potential.dtype == dtype else potential.astype(dtype)

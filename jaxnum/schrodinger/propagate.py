@@ -185,7 +185,7 @@ def propagate(
     psi0 = as_array("psi0", psi0, shape=(grid.num_points,), complex_ok=True)
     if psi0.dtype.kind != "c":
         psi0 = psi0.astype(np.result_type(psi0.dtype, np.complex64))
-    real = psi0.real.dtype
+    real = jnp.finfo(psi0.dtype).dtype
     num_steps = as_count("num_steps", num_steps)
     first_step = as_count("first_step", first_step, at_least=0)
     if first_step >= num_steps:
