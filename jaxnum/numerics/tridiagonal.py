@@ -282,21 +282,23 @@ def _in_rows(factors: Factors, k: Array, b: Array) -> Array:
     multipliers, pivots, uppers = (
         x.reshape(-1, x.shape[-1]) for x in (factors.multipliers, factors.pivots, factors.uppers)
     )
-    first = k * b.shape[0]
+    first, rows = k * b.shape[0], b.shape[0]
 
-    def down(carry, value):
-        y, i = carry
-        y = value - _row(multipliers, i) * y
-        return (y, i + 1), y
+    def down(i, carry):
+        y, both = carry
+        y = _row(both, i) - _row(multipliers, first + i) * y
+        return y, _with_row(both, i, y)
 
-    def up(carry, y):
-        x, i = carry
-        x = y * _row(pivots, i) - _row(uppers, i) * x
-        return (x, i - 1), x
+    def up(i, carry):
+        x, both = carry
+        i = rows - 1 - i
+        x = _row(both, i) * _row(pivots, first + i) - _row(uppers, first + i) * x
+        return x, _with_row(both, i, x)
 
+    # Each pass writes where it reads; an array of its own would be filled with zeros first.
     zero = jnp.zeros_like(b[0])
-    (_, end), y = jax.lax.scan(down, (zero, first), b)
-    y = jax.lax.scan(up, (zero, end - 1), y, reverse=True)[1]
+    y = jax.lax.fori_loop(0, rows, down, (zero, b))[1]
+    y = jax.lax.fori_loop(0, rows, up, (zero, y))[1]
     if factors.ends is None:
         return y
     before, after, ends = (
@@ -314,6 +316,10 @@ def _mended(y: Array, before: Array, after: Array, ends: Array, n: int) -> Array
 
 def _row(x: Array, i: Array) -> Array:
     return jax.lax.dynamic_index_in_dim(x, i, keepdims=False)
+
+
+def _with_row(x: Array, i: Array, row: Array) -> Array:
+    return jax.lax.dynamic_update_index_in_dim(x, row, i, 0)
 
 
 def _in_blocks(factors: Factors, b: Array) -> Array:

@@ -121,18 +121,19 @@ def _backward(step, intervals, saved, rows):
 
     def walk(prepared, parameters, psi, cotangents, last, stretches):
         def row(carry, at):
-            psi, g, gradient, n = carry
+            pair, gradient, n = carry
             more, length = at
 
             def back(i, carry):
                 return step.back(*carry, prepared, parameters, n - 1 - i)
 
-            carry = jax.lax.fori_loop(0, length, back, (psi, g + step.enter(more), gradient))
-            return (*carry, n - length), None
+            pair = step.flow.pair(pair[0], pair[1] + step.enter(more))
+            return (*jax.lax.fori_loop(0, length, back, (pair, gradient)), n - length), None
 
-        carry = (psi, jnp.zeros_like(psi), step.no_gradient(prepared, parameters, psi), last)
-        (_, g, gradient, _), _ = jax.lax.scan(row, carry, (cotangents, stretches), reverse=True)
-        return g, gradient
+        pair = step.flow.pair(psi.conj(), jnp.zeros_like(psi))
+        carry = (pair, step.no_gradient(prepared, parameters, psi), last)
+        (pair, gradient, _), _ = jax.lax.scan(row, carry, (cotangents, stretches), reverse=True)
+        return pair[1], gradient
 
     last = jnp.asarray(course.last, jnp.int32)
     g, gradient = in_turn(walk, prepared, parameters, psi, rows[1:], last, course.stretches(intervals))
@@ -144,15 +145,16 @@ walk_reversibly.defvjp(_forward, _backward)
 
 def walk_home(step: Step, course: Course, parameters: Any, psi: Array) -> Array:
     """Undo all steps and return the wave function that the walk back takes for the first one."""
-    # Backwards in time is forwards for the conjugate; a moving step must be undone with its own matrices all the same.
     prepared, last = step.prepare(parameters), jnp.asarray(course.last, jnp.int32)
     state = step.enter(psi)
 
-    def back(i, psi):
-        nothing = step.no_gradient(prepared, parameters, psi)
-        return step.back(psi, jnp.zeros_like(psi), nothing, prepared, parameters, last - 1 - i)[0]
+    def back(i, conjugate):
+        pair = step.flow.pair(conjugate, jnp.zeros_like(conjugate))
+        nothing = step.no_gradient(prepared, parameters, conjugate)
+        return step.back(pair, nothing, prepared, parameters, last - 1 - i)[0][0]
 
-    return step.leave(jax.lax.fori_loop(0, last - jnp.asarray(course.first, jnp.int32), back, state))
+    count = last - jnp.asarray(course.first, jnp.int32)
+    return step.leave(jax.lax.fori_loop(0, count, back, state.conj()).conj())
 
 
 def walk_checkpointed(step: Step, course: Course, every: int | None, parameters: Any, psi: Array) -> Array:

@@ -10,7 +10,6 @@ operator, a step is composed of that flow and of exact kicks (`splitting.py`); a
 part of the kicks.
 """
 
-import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -52,16 +51,13 @@ from jaxnum.schrodinger.boundaries import (
     is_open,
 )
 from jaxnum.schrodinger.cayley import CAYLEY, Cayley, as_potential
+from jaxnum.schrodinger.driven import MovingPhases, MovingPieces, as_law, with_absorber
 from jaxnum.schrodinger.grid import Grid, check_grid
 from jaxnum.schrodinger.observables import mean_energy
 from jaxnum.schrodinger.split_operator import FourierFlow, SplitOperator, wave_numbers
 from jaxnum.schrodinger.splitting import GENERAL, GRADIENT, QUADRATIC, Kick, Splitting, angles, phase
 from jaxnum.schrodinger.steps import CayleyFlow, Leave, Pieces, Step, bands_of
 from jaxnum.schrodinger.transparent import OpenStep, kernel, walk_between, walk_home_between
-
-# Gauss's two points in a step, and how strongly each half step feels the potentials there.
-_EARLY, _LATE = 0.5 - np.sqrt(3) / 6, 0.5 + np.sqrt(3) / 6
-_NEAR, _FAR = 0.5 + np.sqrt(3) / 3, 0.5 - np.sqrt(3) / 3
 
 
 class _Inputs(NamedTuple):
@@ -208,7 +204,7 @@ def propagate(
         x = x.astype(real)
     law = None
     if callable(potential):
-        law, potential = _law(potential, x, t0, args), None
+        law, potential = as_law(potential, x, t0, args), None
     else:
         potential = as_potential(potential, grid, real)
     # A small run takes no longer than to put its numbers on a device one by one: the compiled call takes them along.
@@ -288,30 +284,6 @@ class _Frozen:
 
 
 @dataclass(frozen=True)
-class _Moving:
-    """What the matrices are made of, of a potential that depends on time."""
-
-    law: Callable
-    order: int
-    boundary: Walls | Periodic | Absorber | Transparent
-
-    def __call__(self, parameters: tuple, n: Any) -> Pieces:
-        x, args, t0, dt, kinetic, hbar = parameters
-        start = t0 + dt * jnp.asarray(n, dt.dtype)
-
-        def at(share):
-            return self.law(x, start + share * dt, args)
-
-        if self.order == 2:
-            rows, turns = at(0.5)[None], (dt / hbar)[None]
-        else:
-            early, late = at(float(_EARLY)), at(float(_LATE))
-            rows = jnp.stack([float(a) * early + float(b) * late for a, b in ((_NEAR, _FAR), (_FAR, _NEAR))])
-            turns = jnp.stack([dt / hbar / 2] * 2)
-        return Pieces(_felt(rows, x, self.boundary), kinetic, turns)
-
-
-@dataclass(frozen=True)
 class _OpenBands:
     """Left matrices between transparent ends, (flows, 3, points) for each root."""
 
@@ -321,64 +293,6 @@ class _OpenBands:
     def __call__(self, parameters: Any, n: Any) -> list[Array]:
         bands = bands_of(self.pieces(parameters, n), self.method, cyclic=False)
         return list(jnp.moveaxis(bands, 1, 0))
-
-
-@dataclass(frozen=True)
-class _MovingPhases:
-    """Kicks by a potential that depends on time."""
-
-    law: Callable
-    boundary: Walls | Periodic | Absorber | Transparent
-    scheme: Splitting
-
-    def __call__(self, parameters: tuple, n: Any) -> tuple[Array, Array]:
-        x, args, t0, dt, kinetic, hbar, gamma = parameters
-        start = t0 + dt * jnp.asarray(n, dt.dtype)
-        times = start + jnp.asarray(self.scheme.times, dt.dtype) * dt
-        rows = jax.vmap(lambda t: free_points(self.law(x, t, args), self.boundary))(times)
-        return angles(self.scheme, rows, dt / hbar, kinetic), gamma
-
-
-@dataclass(frozen=True)
-class _Law:
-    """A potential as `V(x, t, args)` whose values have the right shape and dtype."""
-
-    fn: Callable
-    takes_args: bool
-
-    def __call__(self, x: Array, t: Array, args: Any) -> Array:
-        values = jnp.asarray(self.fn(x, t, args) if self.takes_args else self.fn(x, t))
-        return jnp.broadcast_to(values, x.shape).astype(x.dtype)
-
-
-def _law(fn: Callable, x: Array, t: Any, args: Any) -> _Law:
-    """Dress a potential, and look at what it returns before anything is compiled."""
-    try:
-        kinds = [p.kind for p in inspect.signature(fn).parameters.values()]
-        takes_args = len(kinds) >= 3 or inspect.Parameter.VAR_POSITIONAL in kinds
-    except (TypeError, ValueError):
-        takes_args = True
-    if not takes_args and args is not None:
-        refuse("potential", "take `(x, t, args)` because `args` was given", "takes two arguments")
-    t = jnp.asarray(t, x.dtype)
-    found = jax.eval_shape(lambda x, t, args: jnp.asarray(fn(x, t, args) if takes_args else fn(x, t)), x, t, args)
-    if found.shape not in (x.shape, ()):
-        refuse("potential", f"return shape {x.shape}", f"returns shape {found.shape}")
-    if not jnp.issubdtype(found.dtype, jnp.floating):
-        refuse("potential", "return real floating-point values", f"returns {found.dtype}")
-    if not is_traced((t, args)):
-        values = np.asarray(fn(x, t, args) if takes_args else fn(x, t))
-        if not np.isfinite(values).all():
-            refuse("potential", "return finite values", f"returns {values[~np.isfinite(values)].flat[0]} at t0")
-    return _Law(fn, takes_args)
-
-
-def _felt(potential: Array, x: Array, boundary: Any) -> Array:
-    """Return the potential at the free points, with the absorber."""
-    potential = free_points(potential, boundary)
-    if not isinstance(boundary, Absorber):
-        return potential
-    return jax.lax.complex(potential, jnp.broadcast_to(-free_points(boundary.profile(x), boundary), potential.shape))
 
 
 def _step(run: _Run) -> Step | OpenStep:
@@ -391,7 +305,7 @@ def _step(run: _Run) -> Step | OpenStep:
         scheme = GENERAL[run.order]
         sequence, kick = scheme.sequence, _kick(run, scheme, by_potential=run.law is not None)
     elif run.law is not None:
-        pieces, constant = _Moving(run.law, run.order, run.boundary), False
+        pieces, constant = MovingPieces(run.law, run.order, run.boundary), False
         sequence = (0,) if run.order == 2 else (0, 1)
     if run.open:
         return OpenStep(_OpenBands(pieces, run.method), constant, run.method.space_order == 4, len(sequence))
@@ -405,7 +319,7 @@ def _fourier(run: _Run) -> Splitting:
 
 def _kick(run: _Run, scheme: Splitting, *, by_potential: bool) -> Kick:
     if by_potential and run.law is not None:
-        return Kick(_MovingPhases(run.law, run.boundary, scheme), False, run.nonlinear)
+        return Kick(MovingPhases(run.law, run.boundary, scheme), False, run.nonlinear)
     return Kick(_Frozen(), True, run.nonlinear)
 
 
@@ -421,11 +335,11 @@ def _parameters(inputs: _Inputs, course: Course, run: _Run) -> tuple[Any, Any]:
         scheme = GENERAL[run.order]
         still = jnp.zeros_like(inputs.x)
         turns = jnp.asarray(scheme.distinct, dt.dtype) * (dt / hbar)
-        felt = _felt(still if run.law is not None else inputs.potential, inputs.x, run.boundary)
+        felt = with_absorber(still if run.law is not None else inputs.potential, inputs.x, run.boundary)
         flow = Pieces(jnp.broadcast_to(felt[None], (len(scheme.distinct), *felt.shape)), kinetic, turns)
         return flow, _kick_parameters(inputs, dt, run, scheme, still)
     if run.law is None:
-        flow = Pieces(_felt(inputs.potential[None], inputs.x, run.boundary), kinetic, (dt / hbar)[None])
+        flow = Pieces(with_absorber(inputs.potential[None], inputs.x, run.boundary), kinetic, (dt / hbar)[None])
     else:
         flow = (inputs.x, inputs.args, inputs.t0, dt, kinetic, hbar)
     if not run.open:

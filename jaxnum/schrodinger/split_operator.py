@@ -22,6 +22,7 @@ import numpy as np
 from jaxtyping import Array
 
 from jaxnum._checks import refuse
+from jaxnum.schrodinger.splitting import added
 
 
 @dataclass(frozen=True)
@@ -90,20 +91,21 @@ class FourierFlow:
         return self.forward(multipliers, e, psi)
 
     def no_slope(self, multipliers: Array, _psi: Array) -> Array:
-        """Return a gradient of nothing."""
-        return jnp.zeros_like(multipliers)
+        """Return a gradient of nothing, in the phases of the multipliers."""
+        return jnp.zeros_like(multipliers.real)
 
-    def back(self, multipliers: Array, e: Any, psi: Array, g: Array, slope: Array) -> tuple[Array, Array, Array]:
-        """Let flow e act backwards on ψ and the cotangent, and add to that of the multipliers."""
-        # The transform is symmetric and unitary, the multiplier's inverse is its conjugate: g* goes the way of ψ, and
-        # two transforms at once cost less than twice one.
-        turn = multipliers[e].conj()
-        waves = turn[None] * jnp.fft.fft(jnp.stack([psi, g.conj()]))
-        more = slope[e] + turn * waves[0] * waves[1].conj() / psi.shape[0]
-        slope = jax.lax.dynamic_update_index_in_dim(slope, more, e, 0)
-        psi, g = jnp.fft.ifft(waves)
-        return psi, g.conj(), slope
+    def pair(self, back: Array, g: Array) -> Array:
+        """Return ψ* and g as they go back: in one array, for two transforms at once cost less than twice one."""
+        return jnp.stack([back, g])
 
-    def gradient(self, slope: Array, _multipliers: Array) -> Array:
-        """Return the cotangent of the multipliers."""
-        return slope
+    def back(self, multipliers: Array, e: Any, pair: Array, slope: Array) -> tuple[Array, Array]:
+        """Let flow e act backwards on the pair, and add to the cotangent of the phases."""
+        # The transform is symmetric and unitary, so both go as ψ went.
+        waves = multipliers[e][None] * jnp.fft.fft(pair)
+        # That of wave number -k, in truth; but k and -k have one phase.
+        more = (waves[0].real * waves[1].imag - waves[0].imag * waves[1].real) / pair.shape[1]
+        return jnp.fft.ifft(waves), added(slope, e, more)
+
+    def gradient(self, slope: Array, multipliers: Array) -> Array:
+        """Return the cotangent of the multipliers exp(-iφ), which move along the circle alone."""
+        return jax.lax.complex(jnp.zeros_like(slope), slope) * multipliers.conj()

@@ -168,17 +168,25 @@ class Kick:
         """Give kick e."""
         return self._turn(now, e, psi) * psi
 
-    def back(self, now: tuple[Array, Array], e: Any, psi: Array, g: Array) -> tuple:
-        """Undo kick e: return ψ and the cotangent before it, and the cotangents of θ and γ."""
-        turn = self._turn(now, e, psi)
+    def no_slope(self, psi: Array, kicks: int) -> tuple[Array, Array]:
+        """Return the cotangents of θ and γ of nothing, for all kicks."""
+        return jnp.zeros((kicks, *psi.shape), psi.real.dtype), jnp.zeros((kicks,), psi.real.dtype)
+
+    def back(self, now: tuple[Array, Array], e: Any, pair: Any, slope: tuple) -> tuple[Any, tuple]:
+        """Undo kick e: return ψ* and the cotangent before it, and add to those of θ and γ."""
+        (back, g), (theta, gamma) = pair, slope
+        turn = self._turn(now, e, back)
         # With φ = θ + γ|ψ|² and ψ' = exp(-iφ) ψ:  Re(g' dψ') = Re(g' exp(-iφ) dψ) + Im(g' ψ') dφ.
-        slope = g.real * psi.imag + g.imag * psi.real
-        psi, g = turn.conj() * psi, turn * g
+        more = g.imag * back.real - g.real * back.imag
+        theta = added(theta, e, more)
+        pair = jax.tree.map(lambda x: jnp.broadcast_to(turn, x.shape) * x, pair)
         if not self.nonlinear:
-            return psi, g, slope, jnp.zeros((), slope.dtype)
-        density = psi.real**2 + psi.imag**2
-        g = g + (2 * now[1][e] * slope).astype(g.dtype) * psi.conj()
-        return psi, g, slope, jnp.sum(slope * density)
+            return pair, (theta, gamma)
+        back, g = pair
+        density = back.real**2 + back.imag**2
+        g = g + (2 * now[1][e] * more).astype(g.dtype) * back
+        pair = (back, g) if isinstance(pair, tuple) else jnp.stack([back, g])
+        return pair, (theta, added(gamma, e, jnp.sum(more * density)))
 
     def _turn(self, now: tuple[Array, Array], e: Any, psi: Array) -> Array:
         factors, gamma = now
@@ -189,6 +197,11 @@ class Kick:
 
 def _factors(theta: Array, gamma: Array, enter: Callable) -> tuple[Array, Array]:
     return phase(enter(theta)), gamma
+
+
+def added(x: Array, e: Any, more: Array) -> Array:
+    """Return x with something added to its row e."""
+    return jax.lax.dynamic_update_index_in_dim(x, x[e] + more, e, 0)
 
 
 def phase(angle: Array) -> Array:

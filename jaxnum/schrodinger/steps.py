@@ -7,13 +7,14 @@ A step is a row of flows, with kicks between them where there is something to ki
 Each part knows how to undo itself and how to pull a cotangent g back, dL = Re Σ g dψ. For a factor of a Cayley flow,
 ψ' = 2 S ψ - ψ with S = A⁻¹ M, A = M + c (K + MV), and the mean φ = S ψ = (ψ + ψ')/2:
 
-    reversal     φ* = S̄ ψ'*,  ψ = 2φ - ψ',  where S̄ is that of the conjugate root
-    adjoint      μ = S g',    g = 2μ - g',  because K and M commute, so that S = (1 + c (M⁻¹K + V))⁻¹ is symmetric
+    reversal     φ* = S ψ'*,  ψ* = 2φ* - ψ'*,  because the complex conjugate of time is time backwards
+    adjoint      μ = S g',    g = 2μ - g',     because K and M commute, so that S = (1 + c (M⁻¹K + V))⁻¹ is symmetric
     gradient     dL = Re [-2 Σ_j c μ_j φ_j dV_j],  and with  t = μᵀ(ψ - φ) = c μᵀ(M⁻¹K + V) φ
                  dL = Re [-2 t dτ/τ]  and  Re [-2 (t - c Σ_j μ_j φ_j V_j) dκ/κ],  κ = ħ²/2mΔx²
 
-so both ways back are the way there with other roots, and the gradient is one product at each point. The same idea in
-dense matrices: Narayanan et al. (2022), arXiv:2203.12717.
+so ψ* and g, a pair on the way back (`flow.pair`), take the steps that took ψ there, g the factors in the other order,
+and the gradient is one product at each point. The same idea in dense matrices: Narayanan et al. (2022),
+arXiv:2203.12717.
 
 Vectors stay cut into the blocks of `tridiagonal.solve_rows` from the first step to the last: `enter` and `leave`.
 """
@@ -30,7 +31,7 @@ from jaxtyping import Array
 from jaxnum.numerics import tridiagonal
 from jaxnum.schrodinger.cayley import Cayley, averaging_bands, energy_bands, shifted_bands, shifts
 from jaxnum.schrodinger.split_operator import FourierFlow
-from jaxnum.schrodinger.splitting import Kick
+from jaxnum.schrodinger.splitting import Kick, added
 
 
 class Pieces(NamedTuple):
@@ -120,22 +121,26 @@ class CayleyFlow:
         real = psi.real.dtype
         return jnp.zeros((flows, *psi.shape), real), jnp.zeros((flows,), real)
 
-    def back(self, now: tuple, e: Any, psi: Array, g: Array, slope: tuple) -> tuple[Array, Array, tuple]:
-        """Let flow e act backwards on ψ and the cotangent, and add to the gradient."""
+    def pair(self, back: Array, g: Array) -> tuple[Array, Array]:
+        """Return ψ* and g as they go back."""
+        return back, g
+
+    def back(self, now: tuple, e: Any, pair: tuple[Array, Array], slope: tuple) -> tuple[tuple[Array, Array], tuple]:
+        """Let flow e act backwards on the pair, and add to the gradient."""
         factors, c = now
         first = e * self.roots
 
         def factor(s, carry):
-            back, g, (local, total) = carry
-            phi = self._mean(factors, first + s, back)
-            mu = self._mean(factors, first + self.roots - 1 - s, g)
-            local = _added(local, e, _real_inner(c[first + self.roots - 1 - s] * mu, phi))
-            total = _added(total, e, jnp.sum(_real_inner(mu, phi - back)))
-            return 2 * phi - back, 2 * mu - g, (local, total)
+            (back, g), (local, total) = carry
+            before = 2 * self._mean(factors, first + s, back) - back
+            pulled = 2 * self._mean(factors, first + self.roots - 1 - s, g) - g
+            # 2φ and 2μ as sums of what is there already: no compiler then solves for them a second time.
+            mu = pulled + g
+            local = added(local, e, _real_inner(c[first + self.roots - 1 - s] / 4 * mu, before + back))
+            total = added(total, e, jnp.sum(_real_inner(mu, before - back)) / 4)
+            return (before, pulled), (local, total)
 
-        # The wave function goes back as its conjugate.
-        back, g, slope = jax.lax.fori_loop(0, self.roots, factor, (psi.conj(), g, slope))
-        return back.conj(), g, slope
+        return jax.lax.fori_loop(0, self.roots, factor, (pair, slope))
 
     def gradient(self, slope: tuple, pieces: Pieces) -> Pieces:
         """Return the cotangent of the pieces."""
@@ -161,11 +166,6 @@ class CayleyFlow:
 def _real_inner(x: Array, y: Array) -> Array:
     """Return Re x y*, by real products alone: complex ones would take twice as long."""
     return x.real * y.real + x.imag * y.imag
-
-
-def _added(x: Array, e: Any, more: Array) -> Array:
-    """Return x with something added to its row e."""
-    return jax.lax.dynamic_update_index_in_dim(x, x[e] + more, e, 0)
 
 
 def averaged(psi: Array, *, cyclic: bool) -> Array:
@@ -235,45 +235,58 @@ class Step:
     def no_gradient(self, prepared: tuple, parameters: tuple, psi: Array) -> tuple:
         """Return a gradient of nothing, to be added to by `back`."""
         flow = self.flow.no_slope(prepared[0], psi) if self.flow.constant else _zeros(parameters[0])
-        return flow, None if self.kick is None else _zeros(parameters[1])
+        if self.kick is None:
+            return flow, None
+        return flow, self.kick.no_slope(psi, self._kicks) if self.kick.constant else _zeros(parameters[1])
 
-    def back(
-        self, psi: Array, g: Array, gradient: tuple, prepared: tuple, parameters: tuple, n: Any
-    ) -> tuple[Array, Array, tuple]:
-        """Undo step n: return ψ and the cotangent before it, and the gradient with this step's part."""
+    def back(self, pair: Any, gradient: tuple, prepared: tuple, parameters: tuple, n: Any) -> tuple[Any, tuple]:
+        """Undo step n: return the pair before it, given that after it, and the gradient with its part."""
         flow = self.flow.at(prepared[0], n)
-        slope = gradient[0] if self.flow.constant else self.flow.no_slope(flow, psi)
+        slope = gradient[0] if self.flow.constant else self.flow.no_slope(flow, pair[0])
         if self.kick is None:
 
             def place(carry, e):
                 return self.flow.back(flow, e, *carry), None
 
             if len(self.flow.sequence) == 1:
-                psi, g, slope = self.flow.back(flow, 0, psi, g, slope)
+                pair, slope = self.flow.back(flow, 0, pair, slope)
             else:
-                (psi, g, slope), _ = jax.lax.scan(place, (psi, g, slope), self._places()[0], reverse=True)
-            return psi, g, (self._pulled(slope, gradient[0], parameters[0], n), None)
+                (pair, slope), _ = jax.lax.scan(place, (pair, slope), self._places()[0], reverse=True)
+            return pair, (self._pulled(slope, gradient[0], parameters[0], n), None)
         kick = self.kick.at(prepared[1], n, self.flow.enter)
+        turns = gradient[1] if self.kick.constant else self.kick.no_slope(pair[0], self._kicks)
 
         def place(carry, at):
-            psi, g, slope = carry
+            pair, slope, turns = carry
             e, later = at
-            psi, g, *turn = self.kick.back(kick, later, psi, g)
-            return self.flow.back(flow, e, psi, g, slope), turn
+            pair, turns = self.kick.back(kick, later, pair, turns)
+            return (*self.flow.back(flow, e, pair, slope), turns), None
 
-        (psi, g, slope), turns = jax.lax.scan(place, (psi, g, slope), self._places(), reverse=True)
-        psi, g, *first = self.kick.back(kick, 0, psi, g)
-        theta, gamma = (jnp.concatenate([one[None], rest]) for one, rest in zip(first, turns, strict=True))
-        _, pull = jax.vjp(lambda p: self.kick.phases(p, n), parameters[1])
-        more = jax.tree.map(jnp.add, gradient[1], *pull((self.flow.leave(theta), gamma)))
-        return psi, g, (self._pulled(slope, gradient[0], parameters[0], n), more)
+        (pair, slope, turns), _ = jax.lax.scan(place, (pair, slope, turns), self._places(), reverse=True)
+        pair, turns = self.kick.back(kick, 0, pair, turns)
+        if not self.kick.constant:
+            turns = jax.tree.map(jnp.add, gradient[1], self._kicked(turns, parameters[1], n))
+        return pair, (self._pulled(slope, gradient[0], parameters[0], n), turns)
 
     def gradient(self, gradient: tuple, parameters: tuple) -> tuple:
         """Return the cotangent of the parameters."""
-        if not self.flow.constant:
-            return gradient
-        pieces, pull = jax.vjp(lambda p: self.flow.pieces(p, 0), parameters[0])
-        return *pull(self.flow.gradient(gradient[0], pieces)), gradient[1]
+        flow, kick = gradient
+        if self.flow.constant:
+            pieces, pull = jax.vjp(lambda p: self.flow.pieces(p, 0), parameters[0])
+            (flow,) = pull(self.flow.gradient(flow, pieces))
+        if self.kick is not None and self.kick.constant:
+            kick = self._kicked(kick, parameters[1], 0)
+        return flow, kick
+
+    @property
+    def _kicks(self) -> int:
+        return len(self.flow.sequence) + 1
+
+    def _kicked(self, turns, parameters, n):
+        """Return the cotangent of a kick's parameters, given those of its phases."""
+        theta, gamma = turns
+        _, pull = jax.vjp(lambda p: self.kick.phases(p, n), parameters)
+        return pull((self.flow.leave(theta), gamma))[0]
 
     def _pulled(self, slope, gradient, parameters, n):
         """Return the gradient so far: of a moving flow in its parameters, of a constant one as it is kept."""
