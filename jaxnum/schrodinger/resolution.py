@@ -6,6 +6,9 @@ for n points and s steps. Three coarse runs give both terms, a fourth tells whet
 at a jump in the potential it does not, and then its own order is used. The pilots move towards the answer until it is
 no more than a factor of four away. Four fifths of the error are given to the grid and one fifth to the steps, so that
 they cannot cancel each other by accident, and the whole is aimed at a third of the tolerance.
+
+Where the grid is spectral its error has no order: it falls about as exp(-(n/n₀)²), the tail of a packet among the wave
+numbers, and pilots follow that curve until one of them is right.
 """
 
 import math
@@ -26,6 +29,7 @@ from jaxnum.schrodinger.propagate import propagate
 _AIM = 1 / 3  # of the tolerance, for the sum of both errors
 _SPACE = 0.8  # part of the error that the grid may make
 _REACH = 4.0  # refinement over the pilots that is trusted
+_NEAR = 1.4  # and where no grid is refined along, so that one more pilot costs next to nothing
 _LESS = 0.8  # and as little of the contrary
 _COARSE = 0.3  # error beyond which a pilot is not yet on its way down
 _ROUNDS = 12
@@ -120,7 +124,8 @@ def choose_resolution(
     values = np.zeros_like(x) if law is None else _at_start(law, moves, x, t0, args)
     n, steps = _pilot(first, values, x, float(t1) - float(t0), float(mass), float(hbar), space, time)
     last: tuple = ()
-    refined = False
+    refined = grown = False
+    seen: list = []
     for _ in range(_ROUNDS):
         fine = 2 * n if cyclic else 2 * n - 1
         whole = run(n, steps)
@@ -144,17 +149,27 @@ def choose_resolution(
             refined = True
             continue
         floor = 30 * float(np.finfo(first.real.dtype).eps) * steps
+        if space is None:
+            # Near its end the curve is as good as straight, and steeper than that of the packet alone or less so.
+            seen = [*seen[-1:], (n, math.log(max(grid_error, floor)))]
+            better = _spectral(seen, math.log(tol * _AIM * _SPACE))
+            if better > n or (better < n and not grown):
+                # What is coarser must be measured; once it was too coarse there is no way back.
+                n, grown = _refined(n, better / n), grown or better > n
+                more_steps = _factor(step_error, tol * _AIM, orders[1], floor)
+                steps = max(4, math.ceil(steps * min(max(more_steps, 0.25), _REACH)))
+                continue
         more_points = _factor(grid_error, tol * _AIM * _SPACE, orders[0], floor)
         more_steps = _factor(step_error, tol * _AIM * (1 - _SPACE if space is not None else 1.0), orders[1], floor)
-        if more_steps < _LESS and not refined and step_error > floor:
+        if more_steps < _LESS and not refined and steps > 4:
             # Steps may err by a higher order than theirs before they are small; what is coarser must be measured.
             steps = max(4, math.ceil(steps * more_steps))
             continue
-        if max(more_points, more_steps) <= _REACH:
+        if max(more_points, more_steps) <= (_REACH if space is not None else _NEAR):
             return grid_of(_refined(n, more_points)), max(1, math.ceil(more_steps * steps))
         # Not all the way: half of it, and measure again.
-        n, refined = _refined(n, min(max(more_points / 2, 1.0), 8.0)), True
-        steps = math.ceil(steps * min(max(more_steps / 2, 1.0), 8.0))
+        n, refined = _refined(n, _half(more_points)), True
+        steps = math.ceil(steps * _half(more_steps))
     return refuse("tol", "be reachable", f"is {tol:g}; at {last[0]} points the error is still {last[2] + last[3]:.2g}")
 
 
@@ -172,7 +187,8 @@ def _pilot(psi, v, x, duration, mass, hbar, space, time) -> tuple[int, int]:
     span = kinetic + max(0.0, float(v[seen].max()) - float(v.min()))
     shortest = math.sqrt(2 * mass * span) / hbar
     length = float(x[-1] - x[0])
-    points = length * shortest / (0.5 if space == 2 else 1.0)
+    # Radians of the shortest wave from one point to the next, where π is the limit, and of the fastest phase in a step.
+    points = length * shortest / (2.4 if space is None else 1.0 if space > 2 else 0.5)
     steps = duration * span / hbar / (0.5 if time == 2 else 1.0)
     return max(16, math.ceil(points)), max(4, math.ceil(steps))
 
@@ -192,11 +208,31 @@ def _observed(space, time, last, now) -> tuple[float | None, float]:
 
 def _factor(error: float, wanted: float, order: float | None, floor: float) -> float:
     """Return by which factor to refine; below the rounding of the pilots nothing was measured, nor is needed."""
-    if error <= floor:
+    if error <= floor and order is not None:
         return 0.5
-    if order is None:  # spectral: on or off
-        return 1.0 if error <= wanted else 1.5
+    if order is None:  # spectral, and found to be right
+        return 1.0
     return (error / wanted) ** (1 / order)
+
+
+def _half(more: float) -> float:
+    """Return a factor on the way to a larger one."""
+    return min(max(more / 2, math.sqrt(more), 1.0), 8.0)
+
+
+def _spectral(seen: list[tuple[int, float]], wanted: float) -> int:
+    """Return how many points make the wanted error, given logarithms of errors; as many as before where they do."""
+    n, error = seen[-1]
+    if wanted - math.log(10) < error <= wanted:
+        return n
+    aim = wanted - math.log(2)
+    # The tail of a fast packet is steeper than one around zero: not all the way.
+    better = n + 0.6 * n * (math.sqrt(aim / error) - 1)
+    if len(seen) > 1 and seen[0][0] != n and (seen[0][1] - error) * (n - seen[0][0]) > 0:
+        better = n + (error - aim) * (n - seen[0][0]) / (seen[0][1] - error)
+    if error <= wanted:
+        return max(min(16, n), math.ceil(min(max(better, 0.5 * n), n)))
+    return max(n + 1, math.ceil(min(better, 1.5 * n)))
 
 
 def _refined(n: int, factor: float) -> int:
