@@ -1,5 +1,6 @@
 """Junk in one argument of any verb: a refusal in one line that names the argument, or an answer that does not lie."""
 
+import inspect
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -241,5 +242,5 @@ def assert_refused_or_honest(about, chosen):
         return
     found = REFUSAL.match(refusal)
     assert found, f"{chosen!r}: {refusal}"
-    # Where two arguments disagree, either may be named.
-    assert found[1] in (*chosen, *about.right), f"{chosen!r}: {refusal}"
+    # Where two arguments disagree, either may be named, also one that was left as it is.
+    assert found[1] in {*chosen, *about.right, *inspect.signature(about.fn).parameters}, f"{chosen!r}: {refusal}"

@@ -1,4 +1,13 @@
-"""Magnetosphere-ionosphere coupling: corotation, currents and feedback."""
+"""Magnetosphere-ionosphere coupling: corotation, currents and feedback.
+
+Axisymmetric, aligned, steady, and with field lines that are equipotentials, so that both ends of one turn together.
+Left out is the voltage that drives strong upward currents along them (Knight's relation): it makes a third-order
+equation of the problem, and nothing here could verify its answers beyond zero voltage, where they are `coupled`'s.
+
+References:
+    Nichols & Cowley (2005), Annales Geophysicae 23, 799, https://doi.org/10.5194/angeo-23-799-2005
+    Ray et al. (2010), Journal of Geophysical Research 115, A09211, https://doi.org/10.1029/2010JA015423
+"""
 
 from jaxnum.jupiter import exact
 from jaxnum.jupiter.conductance import (

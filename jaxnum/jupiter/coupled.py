@@ -37,16 +37,31 @@ from jaxnum._precision import check_tolerance
 from jaxnum._solution import History, Solution
 from jaxnum._status import Status
 from jaxnum._typing import is_traced
+from jaxnum.jupiter.collocated import (
+    DEGREE,
+    UNIT,
+    Edge,
+    Nodes,
+    Problem,
+    at_points,
+    between,
+    equations,
+    first_guess,
+    jacobian,
+    log_strength,
+    nodes_of,
+    outer_alpha,
+    profiles_of,
+)
 from jaxnum.jupiter.conductance import check_law, infimum, pole_current_density, smallest_slope, supremum
-from jaxnum.jupiter.corotation import check_places, check_range, slow_manifold
+from jaxnum.jupiter.corotation import check_places, check_range
 from jaxnum.jupiter.fields import derivative, strength
 from jaxnum.jupiter.outer import CurrentDensity, Outer, PoleRegular, RadialCurrent, check_outer
 from jaxnum.jupiter.system import check_record, check_system, in_one_dtype
 from jaxnum.numerics import collocation
+from jaxnum.numerics.march import in_turn
 
-_UNIT = 1e-8  # A/m²; current densities of order one in Newton's vector
 _FLAT = 1e-6  # of c₀ Σ', which is of order one where the feedback matters: below it a law is flat
-_DEGREE = 12  # Gauss points in an element
 _SIZES = 96, 192  # points that are tried by default
 
 # Laws tilted by these exponents are solved one after the other when Newton fails on the law itself: a slope everywhere
@@ -124,7 +139,7 @@ def coupled(
     if not is_traced((system, field, law, outer, x0, x1)):
         _check_outer_condition(system, field, law, outer, x1)
     for size in sizes:
-        given = _given(system, field, law, outer, x0, x1, max(2, -(-size // _DEGREE)))
+        given = _given(system, field, law, outer, x0, x1, max(2, -(-size // DEGREE)))
         solution = _history(given, _solve(given), at, tol, num_points)
         if is_traced(solution) or solution.residual <= 1e-8 or solution.status == Status.infeasible:
             break
@@ -161,24 +176,13 @@ def _outer_facts(system, field, law, outer, x1):
     return _is_flat(system, law, j), supremum(law) - infimum(law), left
 
 
-class _Edge(NamedTuple):
-    """An outer condition as numbers, so that one compilation serves all kinds."""
-
-    kind: Array
-    """Place in (CurrentDensity, RadialCurrent, PoleRegular)."""
-    z: Array
-    """j at the outer edge, or at the pole, in units of 1e-8 A/m²."""
-    y: Array
-    """I_ρ/I₀ at the outer edge."""
-
-
 class _Given(NamedTuple):
     """What is solved; a number of elements is the length of `mesh` less one."""
 
     system: Any
     field: Any
     law: Any
-    edge: _Edge
+    edge: Edge
     x0: Array
     x1: Array
     end: Array
@@ -187,50 +191,11 @@ class _Given(NamedTuple):
     """Ends of the elements as fractions of the range in s."""
 
 
-class _Nodes(NamedTuple):
-    """The elements, and the field at their Gauss points and at both ends of the range."""
-
-    mesh: Array
-    """Ends of the elements as fractions of the range in s."""
-    edges: Array
-    """The same in s."""
-    integral: Array
-    """w at the points -> η - η₀ at them and at the outer edge."""
-    slope: Array
-    """α at the inner edge and at the points -> dα/ds at the points."""
-    s: Array
-    f: Array
-    b: Array
-    slope_b: Array
-    """d ln b/ds."""
-    slope_fb: Array
-    """d ln(f b)/ds at the inner edge."""
-
-
-class _Profiles(NamedTuple):
-    """What follows from η and w by algebra; z is j in units of 1e-8 A/m²."""
-
-    alpha: Array
-    log_y: Array
-    z: Array
-    log_sigma: Array
-
-
-class _Problem(NamedTuple):
-    """All numbers of the equations: what derivatives are taken in."""
-
-    system: Any
-    law: Any
-    edge: _Edge
-    nodes: _Nodes
-    tilt: Array
-
-
 class _Search(NamedTuple):
     """Where the search is: q on a mesh, meshes and Newton steps so far, and how much the last mesh changed things."""
 
     q: Array
-    nodes: _Nodes
+    nodes: Nodes
     mesh: Array
     """The next one."""
     count: Array
@@ -259,136 +224,16 @@ def _given(system, field, law, outer, x0, x1, num_elements):
 @jax.jit
 def _put(system, field, law, outer, x0, x1, mesh):
     one = jnp.ones_like(x0)
-    pole = pole_current_density(system, law) / _UNIT
+    pole = pole_current_density(system, law) / UNIT
     if isinstance(outer, CurrentDensity):
-        edge, end = _Edge(jnp.int32(0), outer.density / _UNIT, one), x1
+        edge, end = Edge(jnp.int32(0), outer.density / UNIT, one), x1
     elif isinstance(outer, RadialCurrent):
-        edge, end = _Edge(jnp.int32(1), 0 * one, outer.current / system.current_scale), x1
+        edge, end = Edge(jnp.int32(1), 0 * one, outer.current / system.current_scale), x1
     else:
         # So far out that w is a percent: what the condition neglects is w² and fades inward from there.
         hill = (system.coupling * law.value(jnp.zeros_like(x0)) / 4) ** 0.25
-        edge, end = _Edge(jnp.int32(2), pole, one), jax.lax.stop_gradient(jnp.maximum(8 * x1, 64 * hill))
+        edge, end = Edge(jnp.int32(2), pole, one), jax.lax.stop_gradient(jnp.maximum(8 * x1, 64 * hill))
     return _Given(system, field, law, edge, x0, x1, end, mesh)
-
-
-def _log_b(field, s):
-    return jnp.log(strength(field, jnp.exp(s)))
-
-
-def _nodes(given, mesh):
-    """Return the elements of a mesh; the field comes in rows: Gauss points element by element, then both ends."""
-    start, stop = jnp.log(given.x0), jnp.log(given.end)
-    edges = start + mesh * (stop - start)
-    half = (edges[1:] - edges[:-1]) / 2
-    rule = jax.tree.map(lambda a: jnp.asarray(a, edges.dtype), collocation.gauss(_DEGREE))
-    s = (edges[:-1, None] + half[:, None] * (rule.points[None, :] + 1)).ravel()
-    s = jnp.concatenate([s, edges[:1], edges[-1:]])
-    x = jnp.exp(s)
-    f, b, slope_b = given.field.flux(x), strength(given.field, x), derivative(partial(_log_b, given.field), s)
-    slope_fb = slope_b[-2] - x[-2] ** 2 * b[-2] / f[-2]  # f' = -x b
-    matrices = collocation.integral_matrix(rule, half), collocation.slope_matrix(rule, half)
-    return _Nodes(mesh, edges, *matrices, s, f, b, slope_b, slope_fb)
-
-
-def _profiles(eta, w, problem, s, f, b, slope_b):
-    system = problem.system
-    log_y = eta + jnp.log(2 / (system.coupling * b))
-    z = jnp.exp(log_y - 2 * s) * (w - slope_b) / b * (system.current_density_scale / _UNIT)
-    log_sigma = _log_sigma(problem, z)
-    return _Profiles(log_y - jnp.log(f) - log_sigma, log_y, z, log_sigma)
-
-
-def _log_sigma(problem, z):
-    return jnp.log(problem.law.value(z * _UNIT)) + problem.tilt * jnp.arcsinh(z / 10)
-
-
-def _at_points(q, problem):
-    """Return η at the Gauss points and the outer edge, and the profiles at the points."""
-    nodes = problem.nodes
-    eta = q[0] + nodes.integral @ q[2:]
-    inner = (a[:-2] for a in (nodes.s, nodes.f, nodes.b, nodes.slope_b))
-    return eta, _profiles(eta[:-1], q[2:], problem, *inner)
-
-
-def _first(eta, alpha, slope_sigma, slope_fb):
-    """Return the residual at the inner edge: there the slope of α is that of the slow manifold.
-
-    That leaves out the mode that decays within 1/g, g = K Σ f b.
-    """
-    g = 2 * jnp.exp(eta - alpha)
-    return jnp.exp(alpha) * (1 + slow_manifold(g, g * (slope_fb + slope_sigma)) / 2) + jnp.expm1(eta)
-
-
-def _last(eta, alpha, problem):
-    """Return the residual at the outer edge."""
-    nodes, system, edge = problem.nodes, problem.system, problem.edge
-    s, f, b = nodes.s[-1], nodes.f[-1], nodes.b[-1]
-    log_y = eta + jnp.log(2 / (system.coupling * b))
-    # Near the pole j = j_pole + a/x², so that y = -(j_pole + a/(x² (1 + 2/k))) f/c₀ where f falls like x⁻ᵏ.
-    bend = 1 + 2 * f / (jnp.exp(2 * s) * b)
-    pole = edge.z + bend * (-jnp.exp(log_y) / f * (system.current_density_scale / _UNIT) - edge.z)
-    log_sigma = _log_sigma(problem, jnp.where(edge.kind == 2, pole, edge.z))
-    return jnp.where(edge.kind == 1, log_y - jnp.log(edge.y), log_y - jnp.log(f) - alpha - log_sigma)
-
-
-def _inner_row(problem):
-    """Return the row that makes of ln Σ at the points of the first element its slope at the inner edge."""
-    rule, edges = collocation.gauss(_DEGREE), problem.nodes.edges
-    return jnp.asarray(rule.start_slope, edges.dtype) * (2 / (edges[1] - edges[0]))
-
-
-def _outer_alpha(alpha, first):
-    """Return α at the outer edge from its values at the points and at the inner edge."""
-    end = jnp.asarray(collocation.gauss(_DEGREE).end[1:], alpha.dtype)
-    return first + jnp.sum(alpha.reshape(-1, _DEGREE) @ end)  # m is even: an element adds the same wherever it starts
-
-
-def _equations(q, problem):
-    """Return the residual of q = (η and α at the inner edge, w at the points): inner edge, points, outer edge."""
-    eta, it = _at_points(q, problem)
-    slope = problem.nodes.slope @ jnp.append(q[1], it.alpha)
-    inside = jnp.exp(it.alpha) * (1 + slope / 2) + jnp.expm1(eta[:-1])
-    slope_sigma = _inner_row(problem) @ it.log_sigma[:_DEGREE]
-    first = _first(q[0], q[1], slope_sigma, problem.nodes.slope_fb)
-    last = _last(eta[-1], _outer_alpha(it.alpha, q[1]), problem)
-    return jnp.concatenate([first[None], inside, last[None]])
-
-
-def _jacobian(q, problem):
-    """Return the residual and its derivative: a few diagonals between two matrices that the mesh determines.
-
-    Autodiff would drag every operation of the law through as many directions as there are unknowns.
-    """
-    nodes, n = problem.nodes, q.shape[0] - 2
-    eta, w = q[0] + nodes.integral @ q[2:], q[2:]
-    inner = [a[:-2] for a in (nodes.s, nodes.f, nodes.b, nodes.slope_b)]
-    one, zero = jnp.ones_like(w), jnp.zeros_like(w)
-
-    def along(d_eta, d_w):
-        return jax.jvp(lambda e, w: _profiles(e, w, problem, *inner), (eta[:-1], w), (d_eta, d_w))
-
-    both, d = jax.vmap(along)(jnp.stack([one, zero]), jnp.stack([zero, one]))
-    it = jax.tree.map(lambda a: a[0], both)
-    d_eta = jnp.concatenate([jnp.ones((n + 1, 1), w.dtype), jnp.zeros((n + 1, 1), w.dtype), nodes.integral], axis=1)
-    unit = jnp.pad(jnp.eye(n, dtype=w.dtype), ((0, 0), (2, 0)))
-    d_alpha = d.alpha[0][:, None] * d_eta[:-1] + d.alpha[1][:, None] * unit
-    start = jnp.zeros((1, n + 2), w.dtype).at[0, 1].set(1.0)
-    slope = nodes.slope @ jnp.append(q[1], it.alpha)
-    d_slope = nodes.slope @ jnp.concatenate([start, d_alpha])
-    u, e = jnp.exp(it.alpha), jnp.exp(eta[:-1])
-    inside = u * (1 + slope / 2) + jnp.expm1(eta[:-1])
-    d_inside = (u * (1 + slope / 2))[:, None] * d_alpha + (u / 2)[:, None] * d_slope + e[:, None] * d_eta[:-1]
-
-    row = _inner_row(problem)
-    parts = q[0], q[1], row @ it.log_sigma[:_DEGREE]
-    d_sigma = row @ (d_eta[:_DEGREE] - d_alpha[:_DEGREE])
-    first, (by_eta, by_alpha, by_slope) = jax.value_and_grad(_first, (0, 1, 2))(*parts, nodes.slope_fb)
-    d_first = (by_slope * d_sigma).at[:2].add(jnp.stack([by_eta, by_alpha]))
-    last, (by_eta, by_alpha) = jax.value_and_grad(_last, (0, 1))(eta[-1], _outer_alpha(it.alpha, q[1]), problem)
-    ends = jnp.asarray(np.tile(collocation.gauss(_DEGREE).end[1:], n // _DEGREE), w.dtype)
-    d_last = by_eta * d_eta[-1] + by_alpha * (ends @ d_alpha + start[0])
-    value = jnp.concatenate([first[None], inside, last[None]])
-    return value, jnp.concatenate([d_first[None], d_inside, d_last[None]])
 
 
 def _is_flat(system, law, j):
@@ -396,41 +241,18 @@ def _is_flat(system, law, j):
 
 
 def _problem(given, mesh):
-    return _Problem(given.system, given.law, given.edge, _nodes(given, mesh), jnp.zeros_like(given.x0))
-
-
-def _start(problem):
-    """Return the q of the conductance of zero current throughout, with p as on the inner slow manifold."""
-    nodes, system = problem.nodes, problem.system
-    g = system.coupling * nodes.f * nodes.b * problem.law.value(jnp.zeros_like(nodes.s))
-    keep = 2 - nodes.slope_fb
-    slope_fb = nodes.slope_b - jnp.exp(2 * nodes.s) * nodes.b / nodes.f
-    first = jnp.stack([-jnp.log1p(keep / g[-2]), jnp.log(2 / (g[-2] + keep))])
-    return jnp.concatenate([first, (slope_fb * keep / (g + keep))[:-2]])
-
-
-def _between(q, problem, s):
-    """Return η, w and α at any s."""
-    nodes, rule = problem.nodes, jax.tree.map(lambda a: jnp.asarray(a, q.dtype), collocation.gauss(_DEGREE))
-    eta, it = _at_points(q, problem)
-    w, alpha = q[2:].reshape(-1, _DEGREE), it.alpha.reshape(-1, _DEGREE)
-    half = (nodes.edges[1:] - nodes.edges[:-1]) / 2
-    starts = collocation.before(half * (w @ rule.weights)) + q[0], collocation.before(alpha @ rule.end[1:]) + q[1]
-    values = eta[:-1].reshape(-1, _DEGREE), alpha
-    both = [jnp.concatenate([a[:, None], v], axis=1) @ rule.with_start.T for a, v in zip(starts, values, strict=True)]
-    pieces = jnp.stack([both[0], jnp.pad(w @ rule.coefficients.T, ((0, 0), (0, 1))), both[1]], axis=2)
-    return collocation.evaluate(pieces, nodes.edges, s).T
+    return Problem(given.system, given.law, given.edge, nodes_of(given, mesh), jnp.zeros_like(given.x0))
 
 
 def _moved(q, old, nodes):
     """Return q on another mesh of the same range."""
-    return jnp.concatenate([q[:2], _between(q, old, nodes.s[:-2])[1]])
+    return jnp.concatenate([q[:2], between(q, old, nodes.s[:-2])[1]])
 
 
 def _roughness(it):
     """Return how large the two last Chebyshev coefficients of j and ln Σ are in each element."""
-    last = jnp.asarray(collocation.gauss(_DEGREE).coefficients[-2:].T, it.z.dtype)
-    rows = jnp.stack([it.z / jnp.max(jnp.abs(it.z)), it.log_sigma]).reshape(2, -1, _DEGREE)
+    last = jnp.asarray(collocation.gauss(DEGREE).coefficients[-2:].T, it.z.dtype)
+    rows = jnp.stack([it.z / jnp.max(jnp.abs(it.z)), it.log_sigma]).reshape(2, -1, DEGREE)
     return jnp.max(jnp.abs(rows @ last), axis=(0, 2))
 
 
@@ -453,30 +275,28 @@ def _search(given, active):
     fine = max(_FINE_ENOUGH, 100 * float(jnp.finfo(given.x0.dtype).eps))
 
     def problem_on(nodes):
-        return _Problem(given.system, given.law, given.edge, nodes, jnp.zeros_like(given.x0))
+        return Problem(given.system, given.law, given.edge, nodes, jnp.zeros_like(given.x0))
 
     def unfinished(state):
         return active & ~state.done & (state.count < _MESHES)
 
     def body(state):
-        nodes = _nodes(given, state.mesh)
+        nodes = nodes_of(given, state.mesh)
         problem = problem_on(nodes)
-        q = jnp.where(state.count == 0, _start(problem), _moved(state.q, problem_on(state.nodes), nodes))
+        q = jnp.where(state.count == 0, first_guess(problem), _moved(state.q, problem_on(state.nodes), nodes))
         found = collocation.newton(
-            _equations,
-            _jacobian,
+            equations,
+            jacobian,
             q,
             lambda tilt: problem._replace(tilt=tilt),
             path=(0.0, *_TILTS, 0.0),
             max_steps=_MAX_STEPS,
         )
         # The mesh before had its points elsewhere, so what has changed since is its error, and this one's is less.
-        it = _at_points(found.value, problem)[1]
-        change = _change(_at_points(q, problem)[1], it, nodes.s[:-2], given.x1)
+        it = at_points(found.value, problem)[1]
+        change = _change(at_points(q, problem)[1], it, nodes.s[:-2], given.x1)
         good = found.converged & (state.count > 0) & (change < fine)
-        mesh = collocation.regrade(
-            state.mesh, _roughness(it), _DEGREE - 1, least=fine / 40, shift=(state.count + 1) % 2
-        )
+        mesh = collocation.regrade(state.mesh, _roughness(it), DEGREE - 1, least=fine / 40, shift=(state.count + 1) % 2)
         total = state.num_steps + found.num_steps
         return _Search(
             found.value, nodes, mesh, state.count + 1, total, found.converged, change, good | ~jnp.isfinite(change)
@@ -484,36 +304,40 @@ def _search(given, active):
 
     none, no = jnp.int32(0), jnp.array(False)
     # What the first turn of the loop replaces, in the right shapes.
-    shapes = jax.eval_shape(_nodes, given, given.mesh)
+    shapes = jax.eval_shape(nodes_of, given, given.mesh)
     nodes = jax.tree.map(lambda a: jnp.ones(a.shape, a.dtype), shapes)._replace(edges=given.mesh)
     q = jnp.zeros(nodes.s.shape, nodes.s.dtype)
     start = _Search(q, nodes, given.mesh, none, none, no, jnp.full_like(given.x0, jnp.inf), no)
     last = jax.lax.while_loop(unfinished, body, start)
-    alpha = _outer_alpha(_at_points(last.q, problem_on(last.nodes))[1].alpha, last.q[1])
+    alpha = outer_alpha(at_points(last.q, problem_on(last.nodes))[1].alpha, last.q[1])
     return last, given.system.current_scale * infimum(given.law) * last.nodes.f[-1] * jnp.exp(alpha)
+
+
+def _both(fixed):
+    """Search the solution and, where a current is given, what the law can carry at least, by one loop for both."""
+    # Solutions are ordered, so w at the edge is at most that of one with more current, such as one with a strong
+    # downward j there.
+    least = Edge(jnp.int32(0), -10 * jnp.ones_like(fixed.x0), jnp.ones_like(fixed.x0))
+    radial = fixed.edge.kind == 1
+
+    def turn(_, which):
+        chosen = jax.tree.map(lambda a, b: jnp.where(which == 0, a, b), least, fixed.edge)
+        last, current = _search(fixed._replace(edge=chosen), (which == 1) | radial)
+        return None, (last.q, last.nodes.mesh, last.num_steps, last.converged, last.change, current)
+
+    _, (*found, currents) = jax.lax.scan(turn, None, jnp.arange(2))
+    return *(a[1] for a in found), jnp.where(radial, currents[0], jnp.zeros_like(fixed.x0))
 
 
 @jax.jit
 def _solve(given):
-    fixed = jax.lax.stop_gradient(given)
-    # The least current: solutions are ordered, so w at the edge is at most that of one with more current, such as one
-    # with a strong downward j there. Sought only where a current is given, by the same loop as the solution itself.
-    least = fixed._replace(edge=_Edge(jnp.int32(0), -10 * jnp.ones_like(given.x0), jnp.ones_like(given.x0)))
-    radial = fixed.edge.kind == 1
-
-    def turn(_, which):
-        chosen = jax.tree.map(lambda a, b: jnp.where(which == 0, a, b), least.edge, fixed.edge)
-        last, current = _search(fixed._replace(edge=chosen), (which == 1) | radial)
-        return None, (last.q, last.nodes.mesh, last.num_steps, last.converged, last.change, current)
-
-    _, found = jax.lax.scan(turn, None, jnp.arange(2))
-    q, mesh, num_steps, converged, change = (a[1] for a in found[:5])
+    # A batch in lockstep would take as many steps as the slowest for all.
+    q, mesh, num_steps, converged, change, current = in_turn(_both, jax.lax.stop_gradient(given))
     problem = _problem(given, mesh)
-    matrix = jax.lax.stop_gradient(_jacobian(q, problem)[1])
-    q = collocation.implicit(lambda q: _equations(q, problem), q, matrix)
-    current = jnp.where(radial, found[5][0], jnp.zeros_like(given.x0))
+    matrix = jax.lax.stop_gradient(jacobian(q, problem)[1])
+    q = collocation.implicit(lambda q: equations(q, problem), q, matrix)
     # Rounding of 1e-16 in η is m² times that, over the half length, in the slope of an element.
-    residual = _SAFETY * change + float(jnp.finfo(q.dtype).eps) * _DEGREE**2
+    residual = _SAFETY * change + float(jnp.finfo(q.dtype).eps) * DEGREE**2
     return _Found(q, mesh, num_steps, converged, current, residual)
 
 
@@ -523,10 +347,10 @@ def _history(given, found, at, tol, num_points):
     problem = _problem(given, found.mesh)
     x = jnp.linspace(given.x0, given.x1, num_points) if at is None else at
     s, field = jnp.log(x), given.field
-    eta, w, alpha = _between(found.q, problem, s)
+    eta, w, alpha = between(found.q, problem, s)
     f, b = field.flux(x), strength(field, x)
-    it = _profiles(eta, w, problem, s, f, b, derivative(partial(_log_b, field), s))
-    j = it.z * _UNIT
+    it = profiles_of(eta, w, problem, s, f, b, derivative(partial(log_strength, field), s))
+    j = it.z * UNIT
     history = History(
         x=x,
         omega=-jnp.expm1(alpha),
