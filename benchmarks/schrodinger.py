@@ -338,6 +338,7 @@ def methods(quick):
     yield "SciPy FFT, Chin 4", scipy_fft_run(GRADIENT[4]), fft, few
     yield "SciPy FFT, Blanes-Moan 4", scipy_fft_run(QUADRATIC[4]), fft, few
     yield "SciPy FFT, Blanes-Moan 6", scipy_fft_run(QUADRATIC[6]), fft, few
+    yield "SciPy FFT, our order 6", scipy_fft_run(GRADIENT[6]), fft, few
     yield "zgttrs, Crank-Nicolson", lapack_run(2, 2), fine, many
     yield "zgttrs, Numerov Pade 4", lapack_run(4, 4), fine, many
     yield "zgttrs, Numerov Pade 6", lapack_run(6, 4), fine, few

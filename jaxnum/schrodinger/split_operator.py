@@ -2,10 +2,10 @@
 
     ψ(t + τ) ≈ Π_j  exp(-i b_j τ V/ħ)  F⁻¹ exp(-i a_j τ ħk²/2m) F  ψ(t)
 
-with the fast Fourier transform F and the coefficients of `splitting.py`; order four adds the squared slope of V to its
-kicks, and needs two transforms forth and back. On a ring, and with a smooth potential, its
-error in space falls faster than any power of the spacing; a jump in the potential spoils that, and walls are not its
-business. Unitary for every step.
+with the fast Fourier transform F and the coefficients of `splitting.py`; orders four and six add the squared slope of V
+to their kicks, and need two and six transforms forth and back. On a ring, and with a smooth potential, its error in
+space falls faster than any power of the spacing; a jump in the potential spoils that, and walls are not its business.
+Unitary for every step.
 
 References:
     Feit, Fleck & Steiger (1982), https://doi.org/10.1016/0021-9991(82)90091-2;
@@ -30,12 +30,12 @@ class SplitOperator:
     """Fourier splitting on a ring, for `boundary=Periodic()`.
 
     The right tool for a smooth potential; with a jump in it, or a wall, take `Cayley`. A potential that depends on
-    time and a nonlinearity keep the order. A step costs 1, 2 or 11 pairs of Fourier transforms, and six instead of two
-    with a nonlinearity.
+    time and a nonlinearity keep the order. A step costs 1, 2 or 6 pairs of Fourier transforms, and 1, 6 or 11 with a
+    nonlinearity.
 
     Attributes:
         order: In time: 2 (Strang), 4 (Chin; with a nonlinearity Blanes and Moan), the best bargain down to errors of
-            some 1e-8, or 6 (Blanes and Moan).
+            some 1e-5, or 6 (jaxnum's own, see `splitting.py`; with a nonlinearity Blanes and Moan).
     """
 
     order: int = 2

@@ -12,6 +12,10 @@ Every scheme here is symmetric, so the inverse of a step is the step with -τ.
 
 Where B is a potential and A = -(ħ²/2m) ∂²/∂x², the commutator [B, [A, B]] = ħ² V'²/m is a potential too, and a kick may
 contain it, θ = (τ/ħ) (b V - d τ² V'²/m). Two flows are then enough for order four, without a step backwards in time.
+Six are enough for order six with room to spare: nine coefficients are free in a palindrome, and the logarithm of a step
+has two terms of third and, as [B, [B, [B, A]]] = 0, four of fifth order in τ. Ours make the ten terms of seventh order
+as small as a search from many places made them. For equal errors it takes 0.6 to 0.75 of the flows of the best scheme
+without V'² (the eleven of Blanes and Moan).
 
 References:
     Strang (1968), https://doi.org/10.1137/0705041;
@@ -20,7 +24,7 @@ References:
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
@@ -100,11 +104,19 @@ QUADRATIC = {
 }
 
 
-# Chin's 4A, for a potential alone.
+# For a potential alone: Chin's 4A, and six flows whose terms of orders three and five are below 1e-16.
+_BENDS = (-4.871128691209163e-05, 0.001028807804853888, -0.00012550436164545831)
 GRADIENT = {
     2: _STRANG,
     4: Splitting((1 / 6, 2 / 3, 1 / 6), (0.5, 0.5), (0.0, 1 / 72, 0.0)),
-    6: QUADRATIC[6],
+    6: replace(
+        _palindrome(
+            (0.04851317503755153, 0.2666266757480124, 0.009635583873574624),
+            (0.16876799623999264, 0.5033719215686978),
+            6,
+        ),
+        bends=(*_BENDS, 0.002942420460211608, *_BENDS[::-1]),
+    ),
 }
 
 _REACH = 32
