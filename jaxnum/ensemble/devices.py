@@ -6,9 +6,9 @@ hosts but the results, once, when a chunk is gathered.
 
 A program that calls LAPACK or the FFT is another matter on a CPU. Several devices of one processor share one pool of
 threads, in which XLA runs those calls; given a batch they wait for more of its threads, and when as many devices wait
-as there are threads, they wait forever. A batch gains next to nothing there either, and it changes the rounding, which
-an ill-conditioned matrix amplifies. So each process takes one device and goes through its share one by one, in a
-program of its own that nothing but its own devices could change: the results are those of a plain loop, bit for bit.
+as there are threads, they wait forever. So each process takes one device, whose batches use all threads all the same,
+and a program of its own: one that is spread over devices is compiled to other roundings, which an ill-conditioned
+matrix amplifies.
 """
 
 import os

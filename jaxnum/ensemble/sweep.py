@@ -3,9 +3,9 @@
     value[i] = fn(parameters[i]),    i = 0 ... n - 1
 
 `jit(vmap(fn))` over chunks of members, the leading axis of each chunk spread over a mesh of devices, each of which
-goes through its own members (one by one where a batch gains nothing, see `devices`) and waits for no other. Every
-chunk has the same shape, the last one being filled up with copies that are cut off again, so there is one compilation.
-With a folder, a chunk is on the disk before the next one starts, and a sweep that was killed goes on where it was.
+goes through its own members and waits for no other. Every chunk has the same shape, the last one being filled up with
+copies that are cut off again, so there is one compilation. With a folder, a chunk is on the disk before the next one
+starts, and a sweep that was killed goes on where it was.
 """
 
 import json
@@ -103,14 +103,14 @@ def sweep(
     except TypeError:
         fn = partial(fn)  # compared by identity
     jaxpr, out = _look(fn, members, mesh)
-    in_turn = devices.has_calls(jaxpr, mesh)
-    if in_turn:
+    alone = devices.has_calls(jaxpr, mesh)
+    if alone:
         mesh = devices.one_of_each(mesh)
     leaves, structure = jax.tree.flatten(out)
     results = [np.zeros((members.size, *x.shape), x.dtype) for x in leaves]
     patient = directory is not None or bool(progress)
     start_size = chunk_size or _first_guess(members, leaves, mesh, patient)
-    run = _Runner(fn, members, mesh, start_size, in_turn=in_turn, fixed=chunk_size is not None)
+    run = _Runner(fn, members, mesh, start_size, alone=alone, fixed=chunk_size is not None)
     if directory is None:
         _compute(run, [(0, members.size)], results, None, [], progress)
     else:
@@ -192,13 +192,10 @@ def _look(fn: Callable, members: Members, mesh: Mesh) -> tuple[Any, Any]:
 # Chunks ---------------------------------------------------------------------------------------------------------------
 
 
-@partial(jax.jit, static_argnames=("fn", "pick", "drawn", "mesh", "in_turn"))
-def _chunk(rows, constants, fn, pick, drawn, mesh, in_turn):
+@partial(jax.jit, static_argnames=("fn", "pick", "drawn", "mesh"))
+def _chunk(rows, constants, fn, pick, drawn, mesh):
     def mine(rows, constants):
-        def one(row):
-            return _one(fn, pick, drawn, row, constants)
-
-        return jax.lax.map(one, rows) if in_turn else jax.vmap(one)(rows)
+        return jax.vmap(lambda row: _one(fn, pick, drawn, row, constants))(rows)
 
     # Left to the compiler, a loop over members would have every device go through the members of all.
     spread, everywhere = devices.spread(mesh).spec, devices.everywhere(mesh).spec
@@ -220,24 +217,18 @@ def _first_guess(members: Members, leaves: list[Any], mesh: Mesh, patient: bool)
 class _Runner:
     """Runs chunks; remembers how many members fit at once."""
 
-    def __init__(self, fn: Callable, members: Members, mesh: Mesh, size: int, *, in_turn: bool, fixed: bool) -> None:
+    def __init__(self, fn: Callable, members: Members, mesh: Mesh, size: int, *, alone: bool, fixed: bool) -> None:
         self.fn, self.members, self.mesh, self.size = fn, members, mesh, size
         self._fixed, self._said, self._checked = fixed, False, False
-        # In turn, every process runs a program of its own.
-        self._in_turn, self._where = in_turn, devices.own(mesh) if in_turn else mesh
-        self._settings = {
-            "fn": fn,
-            "pick": members.pick,
-            "drawn": members.known is None,
-            "mesh": self._where,
-            "in_turn": in_turn,
-        }
+        # Alone, every process runs a program of its own.
+        self._alone, self._where = alone, devices.own(mesh) if alone else mesh
+        self._settings = {"fn": fn, "pick": members.pick, "drawn": members.known is None, "mesh": self._where}
 
     def __call__(self, start: int, stop: int) -> list[np.ndarray]:
         """Compute members `start` up to `stop`, at most `size` of them; return their leaves on the host."""
         padded = -(-self.size // self.mesh.size) * self.mesh.size
         numbers = np.minimum(np.arange(start, start + padded), stop - 1)
-        if self._in_turn:
+        if self._alone:
             numbers = devices.share(self.mesh, numbers)
         rows = [devices.put(x, devices.spread(self._where)) for x in self.members.rows(numbers)]
         constants = [devices.put(x, devices.everywhere(self._where)) for x in self.members.constants]

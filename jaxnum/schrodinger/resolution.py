@@ -152,7 +152,7 @@ def choose_resolution(
         if space is None:
             # Near its end the curve is as good as straight, and steeper than that of the packet alone or less so.
             seen = [*seen[-1:], (n, math.log(max(grid_error, floor)))]
-            better = _spectral(seen, math.log(tol * _AIM * _SPACE))
+            better = _spectral(seen, math.log(min(tol * _AIM * _SPACE, _COARSE)))
             if better > n or (better < n and not grown):
                 # What is coarser must be measured; once it was too coarse there is no way back.
                 n, grown = _refined(n, better / n), grown or better > n

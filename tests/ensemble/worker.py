@@ -122,7 +122,7 @@ def main(what, *process):
     if "verbs" in what and not process:
         for name in VERBS:
             print(name, compare(name, 5, 4))
-        # On a processor members that call LAPACK or the FFT take turns, all others are a batch.
+        # On a processor those that call LAPACK or the FFT take one device, all others all.
         members, mesh = as_members(parameters(2)), devices.as_mesh(None)
         for name, fn in (VERBS | {"solved": solved, "several": several}).items():
             program, _ = sys.modules[ensemble.sweep.__module__]._look(fn, members, mesh)

@@ -42,6 +42,14 @@ def test_measured_error_is_below_the_tolerance_and_not_far_below(tol):
         assert 1 / 30 < distance(found, state(grid.x, 4.0), grid) / tol < 1, options
 
 
+@pytest.mark.parametrize("tol", [0.9, 20.0])
+def test_who_asks_for_nothing_gets_a_coarse_ring(tol):
+    ring = {"method": SplitOperator(4), "boundary": Periodic()}
+    grid, steps = choose_resolution(start, None, (-10.0, 10.0), t1=1.0, tol=tol, **ring)
+    assert grid.num_points < 40
+    assert steps < 8
+
+
 def test_order_that_is_seen_is_believed_when_it_is_lower():
     # A jump between two points makes Numerov first order: extrapolating with four would miss by far.
     before, now = (100, 50, 8e-2, 1e-4), (200, 50, 4e-2, 1e-4)
