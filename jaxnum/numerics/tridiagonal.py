@@ -18,8 +18,8 @@ go side by side, A = D + E F with the blocks D and the couplings E F between the
 S holds two columns for each block, and R is 8 x 8. The corners of a cyclic matrix are one coupling more. The transposed
 matrix is solved with the same factors, A⁻ᵀ b = D⁻ᵀ (b - Fᵀ Rᵀ Sᵀ b).
 
-Who solves again and again keeps his vectors as such blocks, (rows of a block, blocks): `to_rows`, `from_rows`, and
-`solve_rows` with one of a stack of matrices.
+Who solves again and again keeps his vectors as such blocks, (rows of a block, blocks): `to_rows`, `from_rows`, the
+product `toeplitz_rows`, and `solve_rows` with matrices of a stack.
 
 References:
     Thomas's elimination and the formula of Sherman, Morrison and Woodbury: Golub & Van Loan, Matrix Computations,
@@ -215,36 +215,40 @@ def from_rows(x: Array, n: int) -> Array:
     return jnp.swapaxes(x, -1, -2).reshape(*x.shape[:-2], -1)[..., :n]
 
 
-def neighbors_in_rows(x: Array, n: int, *, cyclic: bool = False) -> tuple[Array, Array]:
-    """Return x_{j-1} and x_{j+1} for every j as blocks, zero outside; n is the length of the vector."""
-    spare = x.size - n
-    zero = jnp.zeros((), x.dtype)
+def toeplitz_rows(center: float, side: float, x: Array, n: int, *, cyclic: bool = False) -> Array:
+    """Return side x_{j-1} + center x_j + side x_{j+1} for every j as blocks; n is the length of the vector."""
+    rows, spare = x.shape[0], x.size - n
     ends, starts = jnp.roll(_last(x, spare), 1), jnp.roll(x[0], -1)
-    first, last, beyond = _places(n)
-    before = jnp.where(first, ends[None], jax.lax.pad(x, zero, ((1, -1, 0), (0, 0, 0))))
-    after = jnp.where(last, starts[None], jax.lax.pad(x, zero, ((-1, 1, 0), (0, 0, 0))))
-    if cyclic:
-        return jnp.where(beyond, zero, before) if spare else before, after
-    block = np.arange(x.shape[1])[None]
-    no_before, no_after = beyond | (first & (block == 0)), last & (block == x.shape[1] - 1)
-    return jnp.where(no_before, zero, before), jnp.where(no_after, zero, after)
+    if not cyclic:
+        ends, starts = ends.at[0].set(0), starts.at[-1].set(0)
+    around = jnp.concatenate([ends[None], x, starts[None]])
+    y = _scaled(center, x) + _scaled(side, around[:-2] + around[2:])
+    if not spare:
+        return y
+    # The last block: its last row and the spare ones after it saw each other, and the first row of all.
+    behind = jnp.zeros((spare, 1), x.dtype)
+    y = jax.lax.dynamic_update_slice(y, behind, (rows - spare, x.shape[1] - 1))
+    return y.at[rows - 1 - spare, -1].add(_scaled(side, x[0, 0])) if cyclic else y
 
 
-def solve_rows(factors: Factors, k: Any, b: Array) -> Array:
-    """Solve with matrix k of a stack, those of `factor_all`; without derivatives.
+def solve_rows(
+    factors: Factors, k: tuple[Any, ...], b: tuple[Array, ...], *, count: int = 1
+) -> tuple[tuple[Array, ...], ...]:
+    """Solve with matrices of a stack, those of `factor_all`, all in one loop; without derivatives.
 
     Args:
         factors: What `factor_all` returned.
-        k: Which of them; may be traced.
-        b: Right-hand side as blocks, zero where there is nothing of the vector.
+        k: For each right-hand side the first of its matrices; may be traced.
+        b: Right-hand sides as blocks, zero where there is nothing of the vector. One or two of them are fast.
+        count: Matrices for each right-hand side, k alone or k and k + 1.
 
     Returns:
-        Solution as blocks.
+        For each right-hand side its solutions as blocks, one for each of its matrices.
     """
     # One member of a batch after the other, on a CPU; see `_substitute`.
-    loop = jax.custom_batching.sequential_vmap(_in_rows)
-    k = jnp.asarray(k, jnp.int32)
-    return jax.lax.platform_dependent(factors, k, b, cpu=loop, default=_library_rows)
+    loop = jax.custom_batching.sequential_vmap(partial(_in_rows, count))
+    k = tuple(jnp.asarray(one, jnp.uint32) for one in k)
+    return jax.lax.platform_dependent(factors, k, b, cpu=loop, default=partial(_library_rows, count))
 
 
 def neighbors(x: Array, *, cyclic: bool = False) -> tuple[Array, Array]:
@@ -272,39 +276,63 @@ def _library(factors: Factors, b: Array, transposed: bool) -> Array:
     return solve(transpose(factors.bands) if transposed else factors.bands, b, cyclic=factors.cyclic)
 
 
-def _library_rows(factors: Factors, k: Array, b: Array) -> Array:
-    bands = jax.lax.dynamic_index_in_dim(factors.bands, k, keepdims=False)
-    return to_rows(solve(bands, from_rows(b, bands.shape[1]), cyclic=factors.cyclic))
+def _library_rows(count: int, factors: Factors, ks: tuple[Array, ...], bs: tuple[Array, ...]) -> tuple:
+    def one(k, b):
+        bands = jax.lax.dynamic_index_in_dim(factors.bands, k, keepdims=False)
+        return to_rows(solve(bands, from_rows(b, bands.shape[1]), cyclic=factors.cyclic))
+
+    return tuple(tuple(one(k + np.uint32(i), b) for i in range(count)) for k, b in zip(ks, bs, strict=True))
 
 
-def _in_rows(factors: Factors, k: Array, b: Array) -> Array:
-    # Matrix k is not cut out of the stack: the loops read their rows where they are.
+def _in_rows(count: int, factors: Factors, ks: tuple[Array, ...], bs: tuple[Array, ...]) -> tuple:
+    # The matrices are not cut out of the stack: the loops read their rows where they are.
     multipliers, pivots, uppers = (
         x.reshape(-1, x.shape[-1]) for x in (factors.multipliers, factors.pivots, factors.uppers)
     )
-    first, rows = k * b.shape[0], b.shape[0]
+    # XLA makes one piece of machine code of a loop whose turn touches less than 1024 bytes; a longer one is three times
+    # slower. Two vectors fit by a hair with short counters, and without signs these need no care for x[-1].
+    rows = bs[0].shape[0]
+    end = jnp.uint32(count * rows)
+    firsts = tuple(k * np.uint32(rows) for k in ks)
 
     def down(i, carry):
-        y, both = carry
-        y = _row(both, i) - _row(multipliers, first + i) * y
-        return y, _with_row(both, i, y)
+        ys, both = carry
+        right = tuple(_row(b, i) for b in both) if count == 1 else tuple(_row(b, _wrapped(i, rows)) for b in bs)
+        ys = tuple(b - _row(multipliers, first + i) * y for b, y, first in zip(right, ys, firsts, strict=True))
+        return ys, _with_rows(both, i, ys)
 
     def up(i, carry):
-        x, both = carry
-        i = rows - 1 - i
-        x = _row(both, i) * _row(pivots, first + i) - _row(uppers, first + i) * x
-        return x, _with_row(both, i, x)
+        xs, both = carry
+        i = end - 1 - i
+        xs = tuple(
+            _row(b, i) * _row(pivots, first + i) - _row(uppers, first + i) * x
+            for x, b, first in zip(xs, both, firsts, strict=True)
+        )
+        return xs, _with_rows(both, i, xs)
 
-    # Each pass writes where it reads; an array of its own would be filled with zeros first.
-    zero = jnp.zeros_like(b[0])
-    y = jax.lax.fori_loop(0, rows, down, (zero, b))[1]
-    y = jax.lax.fori_loop(0, rows, up, (zero, y))[1]
-    if factors.ends is None:
-        return y
-    before, after, ends = (
-        jax.lax.dynamic_index_in_dim(x, k, keepdims=False) for x in (factors.before, factors.after, factors.ends)
+    # A pass writes where it reads if it can: an array of its own must be filled with zeros first. From one matrix to
+    # the next nothing is carried over: the first multiplier and the last entry above are zero.
+    zeros = tuple(jnp.zeros_like(b[0]) for b in bs)
+    ys = bs if count == 1 else tuple(jnp.zeros((count * rows, b.shape[1]), b.dtype) for b in bs)
+    ys = jax.lax.fori_loop(jnp.uint32(0), end, down, (zeros, ys))[1]
+    ys = jax.lax.fori_loop(jnp.uint32(0), end, up, (zeros, ys))[1]
+
+    def mended(k, y):
+        if factors.ends is None:
+            return y
+        parts = (
+            jax.lax.dynamic_index_in_dim(x, k, keepdims=False) for x in (factors.before, factors.after, factors.ends)
+        )
+        return _mended(y, *parts, factors.bands.shape[-1])
+
+    return tuple(
+        tuple(mended(k + np.uint32(i), part) for i, part in enumerate(jnp.split(y, count)))
+        for k, y in zip(ks, ys, strict=True)
     )
-    return _mended(y, before, after, ends, factors.bands.shape[-1])
+
+
+def _wrapped(i: Array, rows: int) -> Array:
+    return jnp.where(i < rows, i, i - rows)
 
 
 def _mended(y: Array, before: Array, after: Array, ends: Array, n: int) -> Array:
@@ -314,12 +342,17 @@ def _mended(y: Array, before: Array, after: Array, ends: Array, n: int) -> Array
     return y - before * jnp.roll(final, 1)[None] - after * jnp.roll(first, -1)[None]
 
 
+def _scaled(factor: float, x: Array) -> Array:
+    """Return factor x; of complex numbers by real products, of which there are half as many."""
+    return jax.lax.complex(factor * x.real, factor * x.imag) if jnp.iscomplexobj(x) else factor * x
+
+
 def _row(x: Array, i: Array) -> Array:
     return jax.lax.dynamic_index_in_dim(x, i, keepdims=False)
 
 
-def _with_row(x: Array, i: Array, row: Array) -> Array:
-    return jax.lax.dynamic_update_index_in_dim(x, row, i, 0)
+def _with_rows(xs: tuple[Array, ...], i: Array, rows: tuple[Array, ...]) -> tuple[Array, ...]:
+    return tuple(jax.lax.dynamic_update_index_in_dim(x, row, i, 0) for x, row in zip(xs, rows, strict=True))
 
 
 def _in_blocks(factors: Factors, b: Array) -> Array:

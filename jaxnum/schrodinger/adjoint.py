@@ -125,7 +125,8 @@ def _backward(step, intervals, saved, rows):
             more, length = at
 
             def back(i, carry):
-                return step.back(*carry, prepared, parameters, n - 1 - i)
+                times = jnp.where(i == 0, length, 0) if step.alike else 1
+                return step.back(*carry, prepared, parameters, n - 1 - i, times)
 
             pair = step.flow.pair(pair[0], pair[1] + step.enter(more))
             return (*jax.lax.fori_loop(0, length, back, (pair, gradient)), n - length), None
@@ -146,15 +147,12 @@ walk_reversibly.defvjp(_forward, _backward)
 def walk_home(step: Step, course: Course, parameters: Any, psi: Array) -> Array:
     """Undo all steps and return the wave function that the walk back takes for the first one."""
     prepared, last = step.prepare(parameters), jnp.asarray(course.last, jnp.int32)
-    state = step.enter(psi)
+    count = last - jnp.asarray(course.first, jnp.int32)
 
     def back(i, conjugate):
-        pair = step.flow.pair(conjugate, jnp.zeros_like(conjugate))
-        nothing = step.no_gradient(prepared, parameters, conjugate)
-        return step.back(pair, nothing, prepared, parameters, last - 1 - i)[0][0]
+        return step.home(conjugate, prepared, last - 1 - i)
 
-    count = last - jnp.asarray(course.first, jnp.int32)
-    return step.leave(jax.lax.fori_loop(0, count, back, state.conj()).conj())
+    return step.leave(jax.lax.fori_loop(0, count, back, step.enter(psi).conj()).conj())
 
 
 def walk_checkpointed(step: Step, course: Course, every: int | None, parameters: Any, psi: Array) -> Array:

@@ -21,8 +21,8 @@ from jaxtyping import Array
 from jaxnum._checks import refuse
 from jaxnum._typing import is_traced
 from jaxnum.schrodinger.boundaries import Absorber, Periodic, Transparent, Walls, free_points
+from jaxnum.schrodinger.cayley_flow import Pieces
 from jaxnum.schrodinger.splitting import Splitting, angles
-from jaxnum.schrodinger.steps import Pieces
 
 # Gauss's two points in a step, and how strongly each half step feels the potentials there.
 _EARLY, _LATE = 0.5 - np.sqrt(3) / 6, 0.5 + np.sqrt(3) / 6

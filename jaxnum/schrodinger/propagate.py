@@ -51,12 +51,13 @@ from jaxnum.schrodinger.boundaries import (
     is_open,
 )
 from jaxnum.schrodinger.cayley import CAYLEY, Cayley, as_potential
+from jaxnum.schrodinger.cayley_flow import CayleyFlow, Pieces, bands_of
 from jaxnum.schrodinger.driven import MovingPhases, MovingPieces, as_law, with_absorber
 from jaxnum.schrodinger.grid import Grid, check_grid
 from jaxnum.schrodinger.observables import mean_energy
 from jaxnum.schrodinger.split_operator import FourierFlow, SplitOperator, wave_numbers
 from jaxnum.schrodinger.splitting import GENERAL, GRADIENT, QUADRATIC, Kick, Splitting, angles, phase
-from jaxnum.schrodinger.steps import CayleyFlow, Leave, Pieces, Step, bands_of
+from jaxnum.schrodinger.steps import Leave, Step
 from jaxnum.schrodinger.transparent import OpenStep, kernel, walk_between, walk_home_between
 
 

@@ -98,7 +98,7 @@ class FourierFlow:
         """Return ψ* and g as they go back: in one array, for two transforms at once cost less than twice one."""
         return jnp.stack([back, g])
 
-    def back(self, multipliers: Array, e: Any, pair: Array, slope: Array) -> tuple[Array, Array]:
+    def back(self, multipliers: Array, e: Any, pair: Array, slope: Array, _times: Any) -> tuple[Array, Array]:
         """Let flow e act backwards on the pair, and add to the cotangent of the phases."""
         # The transform is symmetric and unitary, so both go as ψ went.
         waves = multipliers[e][None] * jnp.fft.fft(pair)

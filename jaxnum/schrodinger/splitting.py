@@ -213,6 +213,8 @@ def _factors(theta: Array, gamma: Array, enter: Callable) -> tuple[Array, Array]
 
 def added(x: Array, e: Any, more: Array) -> Array:
     """Return x with something added to its row e."""
+    if x.shape[0] == 1:
+        return x + more[None]  # in place; the general form, once simplified, is not
     return jax.lax.dynamic_update_index_in_dim(x, x[e] + more, e, 0)
 
 

@@ -38,7 +38,8 @@ from jaxtyping import Array
 from jaxnum.numerics import tridiagonal
 from jaxnum.numerics.march import march
 from jaxnum.schrodinger.cayley import pade_roots
-from jaxnum.schrodinger.steps import Leave, averaged
+from jaxnum.schrodinger.cayley_flow import averaged
+from jaxnum.schrodinger.steps import Leave
 
 
 def kernel(potential: Array, kinetic: Array, dt_over_hbar: Array, time_order: int, space_order: int, count: int):

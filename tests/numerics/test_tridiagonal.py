@@ -144,44 +144,58 @@ def test_blocks_and_their_transpose_are_the_matrix(cyclic, rng):
             factors = tridiagonal.factor(m, cyclic=cyclic)
             found.append([tridiagonal.solve_factored(factors, b, transposed=t) for t in (False, True)])
             rows = tridiagonal.to_rows(b)
-            near = tridiagonal.neighbors_in_rows(rows, len(b), cyclic=cyclic)
-            found[-1].append([tridiagonal.from_rows(x, len(b)) for x in (rows, *near)])
-            found[-1].append(near)
+            found[-1] += [rows, tridiagonal.toeplitz_rows(0.5, 2.0, rows, len(b), cyclic=cyclic)]
         return found
 
-    for (bands, b), (x, y, rows, near) in zip(systems, both(systems), strict=True):
+    for (bands, b), (x, y, rows, smooth) in zip(systems, both(systems), strict=True):
         a = dense(bands, cyclic)
         np.testing.assert_allclose(a @ np.asarray(x), b, atol=1e-13)
         np.testing.assert_allclose(a.T @ np.asarray(y), b, atol=1e-13)
-        for found, want in zip(rows, (b, *tridiagonal.neighbors(jnp.asarray(b), cyclic=cyclic)), strict=True):
-            np.testing.assert_array_equal(found, want)
+        np.testing.assert_array_equal(tridiagonal.from_rows(rows, len(b)), b)
+        before, after = tridiagonal.neighbors(jnp.asarray(b), cyclic=cyclic)
+        product = tridiagonal.from_rows(smooth, len(b))
+        np.testing.assert_allclose(product, 0.5 * b + 2 * (before + after), rtol=0, atol=4e-15)
         # What the blocks are filled up with stays zero.
-        for one in near:
-            assert np.count_nonzero(one) == len(b) - (0 if cyclic else 1)
+        assert np.count_nonzero(smooth) == len(b)
 
 
-def test_one_of_a_stack_is_solved_with_and_the_library_gives_the_loop_s_answer(rng):
+@pytest.mark.parametrize("n", [10, 80, 81])
+def test_matrices_of_a_stack_are_solved_with_and_the_library_gives_the_loop_s_answer(n, rng):
     # The library is what accelerators run, here run on the CPU by hand.
-    systems = [random_system(rng, 80, np.complex128) for _ in range(3)]
-    stack, b = jnp.stack([jnp.asarray(dominated(m)) for m, _ in systems]), jnp.asarray(systems[0][1])
+    systems = [random_system(rng, n, np.complex128) for _ in range(3)]
+    stack = jnp.stack([jnp.asarray(dominated(m)) for m, _ in systems])
+    b, other = jnp.asarray(systems[0][1]), jnp.asarray(systems[1][1])
 
     @jax.jit
-    def found(stack, b, k):
+    def found(stack, b, other, k):
         factors = tridiagonal.factor_all(stack)
         one = jax.tree.map(lambda x: x[1], factors)
-        rows = tridiagonal.to_rows(b)
-        single = [tridiagonal.from_rows(f(factors, k, rows), 80) for f in LOOPS]
-        return single, [tridiagonal._library(one, b, flip) for flip in (False, True)]
+        right = tridiagonal.to_rows(b), tridiagonal.to_rows(other)
+        singles = [
+            tridiagonal.solve_rows(factors, (k,), right[:1]),
+            tridiagonal._library_rows(1, factors, (k,), right[:1]),
+        ]
+        # Matrix k and the one after it for b, and 0 and 1 for the other.
+        doubles = [
+            tridiagonal.solve_rows(factors, (k, 0), right, count=2),
+            tridiagonal._library_rows(2, factors, (k, jnp.uint32(0)), right),
+        ]
+        leave = partial(jax.tree.map, lambda x: tridiagonal.from_rows(x, n))
+        return leave(singles), leave(doubles), [tridiagonal._library(one, b, flip) for flip in (False, True)]
+
+    def check(matrix, x, b):
+        np.testing.assert_allclose(dense(np.asarray(matrix)) @ np.asarray(x), b, atol=1e-13)
 
     for k in range(3):
-        for x in found(stack, b, k)[0]:
-            np.testing.assert_allclose(dense(np.asarray(stack[k])) @ np.asarray(x), b, atol=1e-13)
-    a = dense(np.asarray(stack[1]))
-    for x, matrix in zip(found(stack, b, 0)[1], (a, a.T), strict=True):
-        np.testing.assert_allclose(matrix @ np.asarray(x), b, atol=1e-13)
-
-
-LOOPS = (tridiagonal.solve_rows, tridiagonal._library_rows)
+        singles, doubles, alone = found(stack, b, other, k)
+        for ((x,),) in singles:
+            check(stack[k], x, b)
+        for xs, ys in doubles if k < 2 else ():
+            for i in (0, 1):
+                check(stack[k + i], xs[i], b)
+                check(stack[i], ys[i], other)
+    check(stack[1], alone[0], b)
+    np.testing.assert_allclose(dense(np.asarray(stack[1])).T @ np.asarray(alone[1]), b, atol=1e-13)
 
 
 def test_a_batch_is_its_members(rng):
