@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.custom_derivatives import CustomVJPPrimal, SymbolicZero
 from jaxtyping import Array
 
 from jaxnum._checks import as_count, refuse
@@ -116,8 +117,43 @@ def _forward(step, intervals, course, parameters, psi):
     return jnp.concatenate([psi[None], rows]), (course, parameters, prepared, state)
 
 
+@jax.tree_util.register_static
+@dataclass(frozen=True)
+class _Asked:
+    """What a gradient is taken in, besides ψ0: any parameter, and those of the motion of the flow."""
+
+    any: bool
+    motion: bool
+
+
+def _forward_remembered(step, intervals, course, parameters, psi):
+    def is_primal(x):
+        return isinstance(x, CustomVJPPrimal)
+
+    course, values, psi = jax.tree.map(lambda x: x.value, (course, parameters, psi), is_leaf=is_primal)
+    perturbed = jax.tree.map(lambda x: x.perturbed, parameters, is_leaf=is_primal)
+    asked = _Asked(any(jax.tree.leaves(perturbed)), step.flow.asked(perturbed[0]))
+    rows, saved = _forward(step, intervals, course, values, psi)
+    return rows, (*saved, asked)
+
+
 def _backward(step, intervals, saved, rows):
-    course, parameters, prepared, psi = saved
+    course, parameters, prepared, psi, asked = saved
+    if isinstance(rows, SymbolicZero):
+        rows = jnp.zeros(rows.shape, rows.dtype)
+    last = jnp.asarray(course.last, jnp.int32)
+
+    def alone(prepared, g, cotangents, last, stretches):
+        def row(carry, at):
+            (g, n), (more, length) = carry, at
+            return (_home(step, g + step.enter(more), prepared, n, length), n - length), None
+
+        return jax.lax.scan(row, (g, last), (cotangents, stretches), reverse=True)[0][0]
+
+    if not asked.any and step.linear:
+        # All parts are symmetric: g goes back as ψ* does, and nobody needs ψ.
+        g = in_turn(alone, prepared, jnp.zeros_like(psi), rows[1:], last, course.stretches(intervals))
+        return None, None, step.leave(g) + rows[0]
 
     def walk(prepared, parameters, psi, cotangents, last, stretches):
         def row(carry, at):
@@ -125,8 +161,7 @@ def _backward(step, intervals, saved, rows):
             more, length = at
 
             def back(i, carry):
-                times = jnp.where(i == 0, length, 0) if step.alike else 1
-                return step.back(*carry, prepared, parameters, n - 1 - i, times)
+                return step.back(*carry, prepared, parameters, n - 1 - i, asked.motion)
 
             pair = step.flow.pair(pair[0], pair[1] + step.enter(more))
             return (*jax.lax.fori_loop(0, length, back, (pair, gradient)), n - length), None
@@ -136,23 +171,23 @@ def _backward(step, intervals, saved, rows):
         (pair, gradient, _), _ = jax.lax.scan(row, carry, (cotangents, stretches), reverse=True)
         return pair[1], gradient
 
-    last = jnp.asarray(course.last, jnp.int32)
     g, gradient = in_turn(walk, prepared, parameters, psi, rows[1:], last, course.stretches(intervals))
     return None, step.gradient(gradient, parameters), step.leave(g) + rows[0]
 
 
-walk_reversibly.defvjp(_forward, _backward)
+walk_reversibly.defvjp(_forward_remembered, _backward, symbolic_zeros=True)
 
 
 def walk_home(step: Step, course: Course, parameters: Any, psi: Array) -> Array:
     """Undo all steps and return the wave function that the walk back takes for the first one."""
     prepared, last = step.prepare(parameters), jnp.asarray(course.last, jnp.int32)
     count = last - jnp.asarray(course.first, jnp.int32)
+    return step.leave(_home(step, step.enter(psi).conj(), prepared, last, count).conj())
 
-    def back(i, conjugate):
-        return step.home(conjugate, prepared, last - 1 - i)
 
-    return step.leave(jax.lax.fori_loop(0, count, back, step.enter(psi).conj()).conj())
+def _home(step: Step, conjugate: Array, prepared: tuple, n: Any, count: Any) -> Array:
+    """Undo the `count` steps before step n."""
+    return jax.lax.fori_loop(0, count, lambda i, state: step.home(state, prepared, n - 1 - i), conjugate)
 
 
 def walk_checkpointed(step: Step, course: Course, every: int | None, parameters: Any, psi: Array) -> Array:

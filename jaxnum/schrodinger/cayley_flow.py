@@ -134,6 +134,14 @@ class CayleyFlow:
         mine = jax.tree.map(lambda x: x.reshape(-1, self.roots, *x.shape[1:])[e], now[0])
         return jax.lax.scan(factor, psi, mine)[0]
 
+    def asked(self, perturbed: Any) -> bool:
+        """Return whether anybody differentiates by its motion, the kinetic energy and the durations.
+
+        Args:
+            perturbed: For each of the parameters, whether anybody differentiates by it.
+        """
+        return not self.constant or perturbed.kinetic or perturbed.turns
+
     def no_slope(self, now: tuple, psi: Array) -> tuple[Array, Array]:
         """Return a gradient of nothing: Re Σ c μφ at every point and Re Σ t, for every flow."""
         flows = now[1].shape[0] // self.roots
@@ -145,30 +153,31 @@ class CayleyFlow:
         return back, g
 
     def back(
-        self, now: tuple, e: Any, pair: tuple[Array, Array], slope: tuple, times: Any
+        self, now: tuple, e: Any, pair: tuple[Array, Array], slope: tuple, motion: bool
     ) -> tuple[tuple[Array, Array], tuple]:
-        """Let flow e act backwards on the pair, and add to the gradient: `times` over in t, or not at all where 0."""
+        """Let flow e act backwards on the pair, and add to the gradient, that by its motion only if asked for."""
 
         def two(i, carry):
-            return self._two_back(now, e, self.roots // 2 - 1 - i, *carry, times)
+            return self._two_back(now, e, self.roots // 2 - 1 - i, *carry, motion)
 
         if self.roots % 2:
-            pair, slope = self._one_back(now, e, pair, slope, times)
+            pair, slope = self._one_back(now, e, pair, slope, motion)
         if self.roots == 1:
             return pair, slope
         return jax.lax.fori_loop(0, self.roots // 2, two, (pair, slope))
 
-    def _one_back(self, now, e, pair, slope, times):
+    def _one_back(self, now, e, pair, slope, motion):
         (factors, c), (back, g), (local, total) = now, pair, slope
         k = (e + 1) * self.roots - 1
         means = tridiagonal.solve_rows(factors, (k, k), tuple(map(self._averaged, pair)))
         before, pulled = (2 * mean - was for (mean,), was in zip(means, pair, strict=True))
         # 2φ and 2μ as sums of what is there already: no compiler then solves for them a second time.
         local = added(local, e, _real_inner(c[k] / 4 * (pulled + g), before + back))
-        total = _counted(total, e, times, lambda: _real_inner(pulled + g, before - back) / 4)
+        if motion:
+            total = added(total, e, jnp.sum(_real_inner(pulled + g, before - back)) / 4)
         return (before, pulled), (local, total)
 
-    def _two_back(self, now, e, p, pair, slope, times):
+    def _two_back(self, now, e, p, pair, slope, motion):
         (factors, c), (back, _), (local, total) = now, pair, slope
         k = e * self.roots + 2 * p
         y, mu = tridiagonal.solve_rows(factors, (k, k), tuple(map(self._averaged, pair)), count=2)
@@ -179,7 +188,8 @@ class CayleyFlow:
             return next(parts) - next(parts)
 
         local = added(local, e, difference((c[k], c[k + 1]), lambda y: y + (before - back) / 2))
-        total = _counted(total, e, times, lambda: difference((1, 1), lambda y: (before + back) / 2 - y))
+        if motion:
+            total = added(total, e, jnp.sum(difference((1, 1), lambda y: (before + back) / 2 - y)))
         return (before, pulled), (local, total)
 
     def gradient(self, slope: tuple, pieces: Pieces) -> Pieces:
@@ -206,15 +216,6 @@ class CayleyFlow:
         roots = pade_roots(self.method.time_order)[: self.roots // 2]
         a = jnp.asarray(2 * roots.real / roots.imag, x.real.dtype)[p]
         return jax.lax.complex(-a * x.imag, a * x.real)
-
-
-def _counted(total: Array, e: Any, times: Any, terms: Callable) -> Array:
-    """Return the sum for flow e with `times` that of the terms; where that is zero they are not computed."""
-
-    def more(total):
-        return added(total, e, jnp.sum(terms()) * jnp.asarray(times, total.dtype))
-
-    return jax.lax.cond(times > 0, more, lambda total: total, total)
 
 
 def _real_inner(x: Array, y: Array) -> Array:

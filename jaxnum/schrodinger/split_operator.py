@@ -90,6 +90,10 @@ class FourierFlow:
         """Let flow e act."""
         return self.forward(multipliers, e, psi)
 
+    def asked(self, perturbed: bool) -> bool:
+        """Return whether anybody differentiates by its motion, which is all that it has."""
+        return perturbed
+
     def no_slope(self, multipliers: Array, _psi: Array) -> Array:
         """Return a gradient of nothing, in the phases of the multipliers."""
         return jnp.zeros_like(multipliers.real)
@@ -98,10 +102,12 @@ class FourierFlow:
         """Return ψ* and g as they go back: in one array, for two transforms at once cost less than twice one."""
         return jnp.stack([back, g])
 
-    def back(self, multipliers: Array, e: Any, pair: Array, slope: Array, _times: Any) -> tuple[Array, Array]:
-        """Let flow e act backwards on the pair, and add to the cotangent of the phases."""
+    def back(self, multipliers: Array, e: Any, pair: Array, slope: Array, motion: bool) -> tuple[Array, Array]:
+        """Let flow e act backwards on the pair, and add to the cotangent of the phases if it is asked for."""
         # The transform is symmetric and unitary, so both go as ψ went.
         waves = multipliers[e][None] * jnp.fft.fft(pair)
+        if not motion:
+            return jnp.fft.ifft(waves), slope
         # That of wave number -k, in truth; but k and -k have one phase.
         more = (waves[0].real * waves[1].imag - waves[0].imag * waves[1].real) / pair.shape[1]
         return jnp.fft.ifft(waves), added(slope, e, more)

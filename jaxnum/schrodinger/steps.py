@@ -36,6 +36,11 @@ class Step:
     flow: CayleyFlow | FourierFlow
     kick: Kick | None
 
+    @property
+    def linear(self) -> bool:
+        """Whether a step is a matrix; it is then symmetric, as all parts are, and mirrored in their order."""
+        return self.kick is None or not self.kick.nonlinear
+
     def enter(self, psi: Array, _prepared: Any = None) -> Array:
         """Return the state of a wave function at the free points."""
         return self.flow.enter(psi)
@@ -97,7 +102,7 @@ class Step:
         return flow, self.kick.no_slope(psi, self._kicks) if self.kick.constant else _zeros(parameters[1])
 
     def back(
-        self, pair: Any, gradient: tuple, prepared: tuple, parameters: tuple, n: Any, times: Any = 1
+        self, pair: Any, gradient: tuple, prepared: tuple, parameters: tuple, n: Any, motion: bool
     ) -> tuple[Any, tuple]:
         """Undo step n: return the pair before it, given that after it, and the gradient with its part.
 
@@ -107,17 +112,17 @@ class Step:
             prepared: What `prepare` returned.
             parameters: Those of the step.
             n: Number of the step.
-            times: For how many steps its parts that are alike for all of them count (`alike`).
+            motion: Whether anybody differentiates by the motion of the flow (`flow.asked`).
         """
         flow = self.flow.at(prepared[0], n)
         slope = gradient[0] if self.flow.constant else self.flow.no_slope(flow, pair[0])
         if self.kick is None:
 
             def place(carry, e):
-                return self.flow.back(flow, e, *carry, times), None
+                return self.flow.back(flow, e, *carry, motion), None
 
             if len(self.flow.sequence) == 1:
-                pair, slope = self.flow.back(flow, 0, pair, slope, times)
+                pair, slope = self.flow.back(flow, 0, pair, slope, motion)
             else:
                 (pair, slope), _ = jax.lax.scan(place, (pair, slope), self._places()[0], reverse=True)
             return pair, (self._pulled(slope, gradient[0], parameters[0], n), None)
@@ -128,18 +133,13 @@ class Step:
             pair, slope, turns = carry
             e, later = at
             pair, turns = self.kick.back(kick, later, pair, turns)
-            return (*self.flow.back(flow, e, pair, slope, times), turns), None
+            return (*self.flow.back(flow, e, pair, slope, motion), turns), None
 
         (pair, slope, turns), _ = jax.lax.scan(place, (pair, slope, turns), self._places(), reverse=True)
         pair, turns = self.kick.back(kick, 0, pair, turns)
         if not self.kick.constant:
             turns = jax.tree.map(jnp.add, gradient[1], self._kicked(turns, parameters[1], n))
         return pair, (self._pulled(slope, gradient[0], parameters[0], n), turns)
-
-    @property
-    def alike(self) -> bool:
-        """Whether all steps are one function of one matrix: then gᵀ dU ψ for dτ and dκ is the same for every step."""
-        return self.flow.constant and self.kick is None and len(self.flow.sequence) == 1
 
     def gradient(self, gradient: tuple, parameters: tuple) -> tuple:
         """Return the cotangent of the parameters."""

@@ -30,7 +30,7 @@ def pulse(x, t, args):
 
 # Static and moving potentials, linear and not, both flows, both ends; rows that divide the steps and rows that do not.
 CASES = {
-    "walls": {"method": Cayley(4, 4), "boundary": Walls()},
+    "walls": {"method": Cayley(6, 4), "boundary": Walls()},
     "ring, moving": {"method": Cayley(4, 4), "boundary": Periodic(), "moving": True},
     "walls, nonlinear": {"method": Cayley(2, 4), "boundary": Walls(), "nonlinear": True},
     "split": {"method": SplitOperator(4), "boundary": Periodic()},
@@ -105,6 +105,23 @@ def test_three_ways_are_one_gradient_and_the_true_one(name, rng):
     central = (8 * (at[1] - at[-1]) - (at[2] - at[-2])) / (12 * h)
     along = sum(np.vdot(g, d) for g, d in zip(jax.tree.leaves(found), jax.tree.leaves(direction), strict=True))
     np.testing.assert_allclose(along, central, rtol=1e-7)
+
+
+@pytest.mark.parametrize("name", ["walls", "split", "ring, moving"])
+def test_a_part_of_the_gradient_alone_is_that_part(name):
+    # What is not asked for is not computed: for ψ0 not even ψ goes back.
+    p, case = parameters(), CASES[name]
+
+    def of_some(some, rest):
+        return loss({**rest, **some}, case, Reversible())
+
+    def gradient(*names):
+        some = {key: p[key] for key in names}
+        return jax.jit(jax.grad(of_some))(some, {key: p[key] for key in p if key not in names})
+
+    whole = gradient(*p)
+    for names in (("real", "imag"), ("spring" if "moving" in case else "potential",)):
+        assert relative(gradient(*names), {key: whole[key] for key in names}) < 1e-13
 
 
 def test_forward_mode_and_hessian_with_direct():
