@@ -18,8 +18,7 @@ go side by side, A = D + E F with the blocks D and the couplings E F between the
 S holds two columns for each block, and R is 8 x 8. The corners of a cyclic matrix are one coupling more. The transposed
 matrix is solved with the same factors, A⁻ᵀ b = D⁻ᵀ (b - Fᵀ Rᵀ Sᵀ b).
 
-Who solves again and again keeps his vectors as such blocks, (rows of a block, blocks): `to_rows`, `from_rows`, the
-product `toeplitz_rows`, and `solve_rows` with matrices of a stack.
+Who solves again and again keeps his vectors as such blocks (`blocks.py`): `solve_rows`, with matrices of a stack.
 
 References:
     Thomas's elimination and the formula of Sherman, Morrison and Woodbury: Golub & Van Loan, Matrix Computations,
@@ -36,8 +35,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-# Four chains keep a core's arithmetic busy while each waits for its own last row; a short matrix gains nothing.
-_BLOCKS, _LONG = 4, 64
+from jaxnum.numerics import blocks
 
 
 @jax.tree_util.register_dataclass
@@ -133,16 +131,16 @@ def factor(bands: Array, *, cyclic: bool = False) -> Factors:
         cyclic: Whether the entries outside are corners.
     """
     # Derivatives go through the bands themselves, in `solve_factored`; differentiating the elimination is not needed.
-    lower, diagonal, upper = to_rows(jax.lax.stop_gradient(bands))
-    rows, blocks = diagonal.shape
-    first, last, beyond = _places(bands.shape[1])
+    lower, diagonal, upper = blocks.to_rows(jax.lax.stop_gradient(bands))
+    rows, width = diagonal.shape
+    first, last, beyond = blocks.places(bands.shape[1])
     zero = jnp.zeros((), bands.dtype)
     # The last block is filled up with rows of the unit matrix.
     diagonal = jnp.where(beyond, zero + 1, diagonal)
     # What couples a block to the one before and to the one after; a matrix that is not cyclic has no corners.
-    block = np.arange(blocks)[None]
+    block = np.arange(width)[None]
     to_before = jnp.where(first & (cyclic | (block > 0)), lower, zero)
-    to_after = jnp.where(last & (cyclic | (block < blocks - 1)), upper, zero)
+    to_after = jnp.where(last & (cyclic | (block < width - 1)), upper, zero)
     lower, upper = jnp.where(first, zero, lower), jnp.where(last, zero, upper)
 
     def eliminate(reciprocal, row):
@@ -151,25 +149,25 @@ def factor(bands: Array, *, cyclic: bool = False) -> Factors:
         return reciprocal, reciprocal
 
     # Loops that carry little stay inside the processor, so what can be done outside is done outside.
-    none = jnp.zeros((1, blocks), bands.dtype)
+    none = jnp.zeros((1, width), bands.dtype)
     products = lower * jnp.concatenate([none, upper[:-1]])
     _, rough = jax.lax.scan(eliminate, none[0], (diagonal, products))
     multipliers = lower * jnp.concatenate([none, rough[:-1]])
     # Divided once more, as well as can be: whatever is wrong with a pivot is wrong in the same sense at every solve.
     pivots = 1 / (diagonal - multipliers * jnp.concatenate([none, upper[:-1]]))
     uppers = upper * pivots
-    if blocks == 1 and not cyclic:
+    if width == 1 and not cyclic:
         return Factors(bands, multipliers, pivots, uppers, None, None, None, cyclic)
     before, after = jax.lax.map(partial(_chains, multipliers, pivots, uppers), jnp.stack([to_before, to_after]))
     # First and last rows of each block answer to the last of the block before it and the first of the block after it.
-    one = np.eye(blocks)
+    one = np.eye(width)
     to_first, to_last = (jnp.asarray(np.roll(one, turn, axis=1), bands.dtype) for turn in (1, -1))
-    spare = rows * blocks - bands.shape[1]
+    spare = rows * width - bands.shape[1]
     parts = [
         jnp.concatenate([a[:, None] * to_first, b[:, None] * to_last], axis=1)
-        for a, b in ((after[0], before[0]), (_last(after, spare), _last(before, spare)))
+        for a, b in ((after[0], before[0]), (blocks.last_row(after, spare), blocks.last_row(before, spare)))
     ]
-    ends = _inverse(jnp.asarray(np.eye(2 * blocks), bands.dtype) + jnp.concatenate(parts))
+    ends = _inverse(jnp.asarray(np.eye(2 * width), bands.dtype) + jnp.concatenate(parts))
     return Factors(bands, multipliers, pivots, uppers, before, after, ends, cyclic)
 
 
@@ -201,34 +199,6 @@ def solve_factored(factors: Factors, b: Array, *, transposed: bool = False) -> A
         return _substitute(fixed, b, not transposed)
 
     return jax.lax.custom_linear_solve(product, b, inverse, inverse_transposed)
-
-
-def to_rows(x: Array) -> Array:
-    """Return a vector (..., n) as its blocks side by side, (..., rows of a block, blocks), filled up with zeros."""
-    blocks = _num_blocks(x.shape[-1])
-    x = jnp.pad(x, [(0, 0)] * (x.ndim - 1) + [(0, -x.shape[-1] % blocks)])
-    return jnp.swapaxes(x.reshape(*x.shape[:-1], blocks, -1), -1, -2)
-
-
-def from_rows(x: Array, n: int) -> Array:
-    """Return the vector (..., n) of its blocks."""
-    return jnp.swapaxes(x, -1, -2).reshape(*x.shape[:-2], -1)[..., :n]
-
-
-def toeplitz_rows(center: float, side: float, x: Array, n: int, *, cyclic: bool = False) -> Array:
-    """Return side x_{j-1} + center x_j + side x_{j+1} for every j as blocks; n is the length of the vector."""
-    rows, spare = x.shape[0], x.size - n
-    ends, starts = jnp.roll(_last(x, spare), 1), jnp.roll(x[0], -1)
-    if not cyclic:
-        ends, starts = ends.at[0].set(0), starts.at[-1].set(0)
-    around = jnp.concatenate([ends[None], x, starts[None]])
-    y = _scaled(center, x) + _scaled(side, around[:-2] + around[2:])
-    if not spare:
-        return y
-    # The last block: its last row and the spare ones after it saw each other, and the first row of all.
-    behind = jnp.zeros((spare, 1), x.dtype)
-    y = jax.lax.dynamic_update_slice(y, behind, (rows - spare, x.shape[1] - 1))
-    return y.at[rows - 1 - spare, -1].add(_scaled(side, x[0, 0])) if cyclic else y
 
 
 def solve_rows(
@@ -277,11 +247,12 @@ def _library(factors: Factors, b: Array, transposed: bool) -> Array:
 
 
 def _library_rows(count: int, factors: Factors, ks: tuple[Array, ...], bs: tuple[Array, ...]) -> tuple:
-    def one(k, b):
-        bands = jax.lax.dynamic_index_in_dim(factors.bands, k, keepdims=False)
-        return to_rows(solve(bands, from_rows(b, bands.shape[1]), cyclic=factors.cyclic))
-
-    return tuple(tuple(one(k + np.uint32(i), b) for i in range(count)) for k, b in zip(ks, bs, strict=True))
+    # All of them in one call, as a batch: several right-hand sides of one matrix would go through the host.
+    which = jnp.stack([k + np.uint32(i) for k in ks for i in range(count)])
+    n = factors.bands.shape[-1]
+    right = jnp.stack([blocks.from_rows(b, n) for b in bs for _ in range(count)])
+    x = jax.vmap(partial(solve, cyclic=factors.cyclic))(factors.bands[which], right)
+    return tuple(tuple(blocks.to_rows(one) for one in part) for part in x.reshape(len(bs), count, n))
 
 
 def _in_rows(count: int, factors: Factors, ks: tuple[Array, ...], bs: tuple[Array, ...]) -> tuple:
@@ -337,14 +308,9 @@ def _wrapped(i: Array, rows: int) -> Array:
 
 def _mended(y: Array, before: Array, after: Array, ends: Array, n: int) -> Array:
     """Return the answer of all blocks together from those that each block gives alone."""
-    both = jnp.concatenate([y[0], _last(y, y.size - n)])
+    both = jnp.concatenate([y[0], blocks.last_row(y, y.size - n)])
     first, final = jnp.split(jnp.sum(ends * both[None], axis=1), 2)
     return y - before * jnp.roll(final, 1)[None] - after * jnp.roll(first, -1)[None]
-
-
-def _scaled(factor: float, x: Array) -> Array:
-    """Return factor x; of complex numbers by real products, of which there are half as many."""
-    return jax.lax.complex(factor * x.real, factor * x.imag) if jnp.iscomplexobj(x) else factor * x
 
 
 def _row(x: Array, i: Array) -> Array:
@@ -357,24 +323,26 @@ def _with_rows(xs: tuple[Array, ...], i: Array, rows: tuple[Array, ...]) -> tupl
 
 def _in_blocks(factors: Factors, b: Array) -> Array:
     n = b.shape[0]
-    y = _chains(factors.multipliers, factors.pivots, factors.uppers, to_rows(b))
-    return from_rows(y if factors.ends is None else _mended(y, factors.before, factors.after, factors.ends, n), n)
+    y = _chains(factors.multipliers, factors.pivots, factors.uppers, blocks.to_rows(b))
+    return blocks.from_rows(
+        y if factors.ends is None else _mended(y, factors.before, factors.after, factors.ends, n), n
+    )
 
 
 def _in_blocks_transposed(factors: Factors, b: Array) -> Array:
-    n, rows = b.shape[0], to_rows(b)
+    n, rows = b.shape[0], blocks.to_rows(b)
     if factors.ends is not None:
         first = jnp.roll(jnp.sum(factors.after * rows, axis=0), 1)
         final = jnp.roll(jnp.sum(factors.before * rows, axis=0), -1)
         first, final = jnp.split(jnp.sum(factors.ends * jnp.concatenate([first, final])[:, None], axis=0), 2)
-        at_first, at_last, _ = _places(n)
+        at_first, at_last, _ = blocks.places(n)
         zero = jnp.zeros((), b.dtype)
         rows = rows - jnp.where(at_first, first[None], zero) - jnp.where(at_last, final[None], zero)
     # The two triangles, transposed, are the same bands in exchanged parts.
     none = jnp.zeros((1, rows.shape[1]), rows.dtype)
     down = jnp.concatenate([none, factors.uppers[:-1]])
     up = jnp.concatenate([factors.multipliers[1:], none])
-    return from_rows(_chains(down, factors.pivots, up, rows), n)
+    return blocks.from_rows(_chains(down, factors.pivots, up, rows), n)
 
 
 def _inverse(matrix: Array) -> Array:
@@ -410,29 +378,11 @@ def _chains(multipliers: Array, pivots: Array, uppers: Array, b: Array) -> Array
     return jax.lax.scan(up, zero, (y, pivots, uppers), reverse=True)[1]
 
 
-def _num_blocks(n: int) -> int:
-    return _BLOCKS if n >= _LONG else 1
-
-
 def _reciprocal(z: Array) -> Array:
     """Return 1/z; a complex division that guards against overflow would take longest of all in a recurrence."""
     if not jnp.iscomplexobj(z):
         return 1 / z
     return z.conj() * (1 / (z.real**2 + z.imag**2)).astype(z.dtype)
-
-
-def _places(n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return masks (rows, blocks): the first row of a block, its last, and what lies beyond the end of the vector."""
-    blocks = _num_blocks(n)
-    rows = -(-n // blocks)
-    row, block = np.arange(rows)[:, None], np.arange(blocks)[None]
-    end = np.where(block == blocks - 1, n - (blocks - 1) * rows - 1, rows - 1)
-    return (row == 0) & (block >= 0), row == end, row > end
-
-
-def _last(x: Array, spare: int) -> Array:
-    """Return the last row of every block that is not a spare one."""
-    return jnp.concatenate([x[-1, :-1], x[-1 - spare, -1:]]) if spare else x[-1]
 
 
 def _rank_one(bands: Array) -> tuple[Array, Array, Array]:

@@ -32,7 +32,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from jaxnum.numerics import tridiagonal
+from jaxnum.numerics import blocks, tridiagonal
 from jaxnum.schrodinger.cayley import Cayley, averaging_bands, energy_bands, pade_roots, shifted_bands, shifts
 from jaxnum.schrodinger.splitting import added
 
@@ -94,11 +94,11 @@ class CayleyFlow:
 
     def enter(self, x: Array) -> Array:
         """Return values at the free points as blocks side by side."""
-        return tridiagonal.to_rows(x)
+        return blocks.to_rows(x)
 
     def leave(self, x: Array) -> Array:
         """Return the values at the free points."""
-        return tridiagonal.from_rows(x, self.points)
+        return blocks.from_rows(x, self.points)
 
     def prepare(self, parameters: Any) -> Any:
         """Return what every step needs."""
@@ -209,7 +209,7 @@ class CayleyFlow:
     def _averaged(self, psi: Array) -> Array:
         if self.method.space_order == 2:
             return psi
-        return tridiagonal.toeplitz_rows(10 / 12, 1 / 12, psi, self.points, cyclic=self.cyclic)
+        return blocks.toeplitz(10 / 12, 1 / 12, psi, self.points, cyclic=self.cyclic)
 
     def _turned(self, p: Any, x: Array) -> Array:
         """Return i a x, with the weight a of pair p of conjugate roots."""

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxnum.numerics import tridiagonal
+from jaxnum.numerics import blocks, tridiagonal
 
 SIZES = (1, 2, 3, 5, 10, 50, 2048)
 DTYPES = (np.float32, np.float64, np.complex64, np.complex128)
@@ -143,17 +143,17 @@ def test_blocks_and_their_transpose_are_the_matrix(cyclic, rng):
         for m, b in systems:
             factors = tridiagonal.factor(m, cyclic=cyclic)
             found.append([tridiagonal.solve_factored(factors, b, transposed=t) for t in (False, True)])
-            rows = tridiagonal.to_rows(b)
-            found[-1] += [rows, tridiagonal.toeplitz_rows(0.5, 2.0, rows, len(b), cyclic=cyclic)]
+            rows = blocks.to_rows(b)
+            found[-1] += [rows, blocks.toeplitz(0.5, 2.0, rows, len(b), cyclic=cyclic)]
         return found
 
     for (bands, b), (x, y, rows, smooth) in zip(systems, both(systems), strict=True):
         a = dense(bands, cyclic)
         np.testing.assert_allclose(a @ np.asarray(x), b, atol=1e-13)
         np.testing.assert_allclose(a.T @ np.asarray(y), b, atol=1e-13)
-        np.testing.assert_array_equal(tridiagonal.from_rows(rows, len(b)), b)
+        np.testing.assert_array_equal(blocks.from_rows(rows, len(b)), b)
         before, after = tridiagonal.neighbors(jnp.asarray(b), cyclic=cyclic)
-        product = tridiagonal.from_rows(smooth, len(b))
+        product = blocks.from_rows(smooth, len(b))
         np.testing.assert_allclose(product, 0.5 * b + 2 * (before + after), rtol=0, atol=4e-15)
         # What the blocks are filled up with stays zero.
         assert np.count_nonzero(smooth) == len(b)
@@ -170,7 +170,7 @@ def test_matrices_of_a_stack_are_solved_with_and_the_library_gives_the_loop_s_an
     def found(stack, b, other, k):
         factors = tridiagonal.factor_all(stack)
         one = jax.tree.map(lambda x: x[1], factors)
-        right = tridiagonal.to_rows(b), tridiagonal.to_rows(other)
+        right = blocks.to_rows(b), blocks.to_rows(other)
         singles = [
             tridiagonal.solve_rows(factors, (k,), right[:1]),
             tridiagonal._library_rows(1, factors, (k,), right[:1]),
@@ -180,7 +180,7 @@ def test_matrices_of_a_stack_are_solved_with_and_the_library_gives_the_loop_s_an
             tridiagonal.solve_rows(factors, (k, 0), right, count=2),
             tridiagonal._library_rows(2, factors, (k, jnp.uint32(0)), right),
         ]
-        leave = partial(jax.tree.map, lambda x: tridiagonal.from_rows(x, n))
+        leave = partial(jax.tree.map, lambda x: blocks.from_rows(x, n))
         return leave(singles), leave(doubles), [tridiagonal._library(one, b, flip) for flip in (False, True)]
 
     def check(matrix, x, b):
