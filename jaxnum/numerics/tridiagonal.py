@@ -201,24 +201,43 @@ def solve_factored(factors: Factors, b: Array, *, transposed: bool = False) -> A
     return jax.lax.custom_linear_solve(product, b, inverse, inverse_transposed)
 
 
-def solve_rows(
-    factors: Factors, k: tuple[Any, ...], b: tuple[Array, ...], *, count: int = 1
-) -> tuple[tuple[Array, ...], ...]:
+def solve_rows(factors: Factors, k: tuple[Any, ...], b: tuple[Array, ...]) -> tuple[Array, ...]:
     """Solve with matrices of a stack, those of `factor_all`, all in one loop; without derivatives.
 
     Args:
         factors: What `factor_all` returned.
-        k: For each right-hand side the first of its matrices; may be traced.
+        k: Matrix for each right-hand side; may be traced.
         b: Right-hand sides as blocks, zero where there is nothing of the vector. One or two of them are fast.
-        count: Matrices for each right-hand side, k alone or k and k + 1.
 
     Returns:
-        For each right-hand side its solutions as blocks, one for each of its matrices.
+        Solutions as blocks.
     """
+    return tuple(x for (x,) in _solve_rows(factors, k, b, ())[0])
+
+
+def solve_rows_twice(
+    factors: Factors, k: tuple[Any, ...], b: tuple[Array, ...], room: tuple[Array, ...]
+) -> tuple[tuple[tuple[Array, Array], ...], tuple[Array, ...]]:
+    """Solve like `solve_rows`, with matrices k and k + 1 for each right-hand side.
+
+    Args:
+        factors: What `factor_all` returned.
+        k: For each right-hand side the first of its matrices; may be traced.
+        b: Right-hand sides.
+        room: For each of them an array of twice its length, to work in; who hands it on from solve to solve saves
+            filling a new one with zeros.
+
+    Returns:
+        Both solutions for each right-hand side, and the room.
+    """
+    return _solve_rows(factors, k, b, room)
+
+
+def _solve_rows(factors, k, b, room):
     # One member of a batch after the other, on a CPU; see `_substitute`.
-    loop = jax.custom_batching.sequential_vmap(partial(_in_rows, count))
+    loop = jax.custom_batching.sequential_vmap(_in_rows)
     k = tuple(jnp.asarray(one, jnp.uint32) for one in k)
-    return jax.lax.platform_dependent(factors, k, b, cpu=loop, default=partial(_library_rows, count))
+    return jax.lax.platform_dependent(factors, k, b, room, cpu=loop, default=_library_rows)
 
 
 def neighbors(x: Array, *, cyclic: bool = False) -> tuple[Array, Array]:
@@ -246,29 +265,30 @@ def _library(factors: Factors, b: Array, transposed: bool) -> Array:
     return solve(transpose(factors.bands) if transposed else factors.bands, b, cyclic=factors.cyclic)
 
 
-def _library_rows(count: int, factors: Factors, ks: tuple[Array, ...], bs: tuple[Array, ...]) -> tuple:
+def _library_rows(factors: Factors, ks: tuple, bs: tuple, room: tuple) -> tuple[tuple, tuple]:
     # All of them in one call, as a batch: several right-hand sides of one matrix would go through the host.
+    count, n = 2 if room else 1, factors.bands.shape[-1]
     which = jnp.stack([k + np.uint32(i) for k in ks for i in range(count)])
-    n = factors.bands.shape[-1]
     right = jnp.stack([blocks.from_rows(b, n) for b in bs for _ in range(count)])
-    x = jax.vmap(partial(solve, cyclic=factors.cyclic))(factors.bands[which], right)
-    return tuple(tuple(blocks.to_rows(one) for one in part) for part in x.reshape(len(bs), count, n))
+    x = jax.vmap(partial(solve, cyclic=factors.cyclic))(factors.bands[which], right).reshape(len(bs), count, n)
+    return tuple(tuple(map(blocks.to_rows, part)) for part in x), room
 
 
-def _in_rows(count: int, factors: Factors, ks: tuple[Array, ...], bs: tuple[Array, ...]) -> tuple:
+def _in_rows(factors: Factors, ks: tuple, bs: tuple, room: tuple) -> tuple[tuple, tuple]:
     # The matrices are not cut out of the stack: the loops read their rows where they are.
     multipliers, pivots, uppers = (
         x.reshape(-1, x.shape[-1]) for x in (factors.multipliers, factors.pivots, factors.uppers)
     )
     # XLA makes one piece of machine code of a loop whose turn touches less than 1024 bytes; a longer one is three times
     # slower. Two vectors fit by a hair with short counters, and without signs these need no care for x[-1].
-    rows = bs[0].shape[0]
+    rows, count = bs[0].shape[0], 2 if room else 1
     end = jnp.uint32(count * rows)
     firsts = tuple(k * np.uint32(rows) for k in ks)
 
     def down(i, carry):
         ys, both = carry
-        right = tuple(_row(b, i) for b in both) if count == 1 else tuple(_row(b, _wrapped(i, rows)) for b in bs)
+        # The second matrix begins with the right-hand side again.
+        right = [_row(b, jnp.where(i < rows, i, i - rows)) for b in bs] if room else [_row(b, i) for b in both]
         ys = tuple(b - _row(multipliers, first + i) * y for b, y, first in zip(right, ys, firsts, strict=True))
         return ys, _with_rows(both, i, ys)
 
@@ -281,11 +301,10 @@ def _in_rows(count: int, factors: Factors, ks: tuple[Array, ...], bs: tuple[Arra
         )
         return xs, _with_rows(both, i, xs)
 
-    # A pass writes where it reads if it can: an array of its own must be filled with zeros first. From one matrix to
-    # the next nothing is carried over: the first multiplier and the last entry above are zero.
+    # Each pass writes where it reads; an array of its own would be filled with zeros first. From one matrix to the next
+    # nothing is carried over: the first multiplier and the last entry above are zero.
     zeros = tuple(jnp.zeros_like(b[0]) for b in bs)
-    ys = bs if count == 1 else tuple(jnp.zeros((count * rows, b.shape[1]), b.dtype) for b in bs)
-    ys = jax.lax.fori_loop(jnp.uint32(0), end, down, (zeros, ys))[1]
+    ys = jax.lax.fori_loop(jnp.uint32(0), end, down, (zeros, room or bs))[1]
     ys = jax.lax.fori_loop(jnp.uint32(0), end, up, (zeros, ys))[1]
 
     def mended(k, y):
@@ -296,14 +315,11 @@ def _in_rows(count: int, factors: Factors, ks: tuple[Array, ...], bs: tuple[Arra
         )
         return _mended(y, *parts, factors.bands.shape[-1])
 
-    return tuple(
+    found = tuple(
         tuple(mended(k + np.uint32(i), part) for i, part in enumerate(jnp.split(y, count)))
         for k, y in zip(ks, ys, strict=True)
     )
-
-
-def _wrapped(i: Array, rows: int) -> Array:
-    return jnp.where(i < rows, i, i - rows)
+    return found, ys if room else room
 
 
 def _mended(y: Array, before: Array, after: Array, ends: Array, n: int) -> Array:

@@ -114,14 +114,14 @@ class CayleyFlow:
 
         def pair(p, psi):
             k, right = first + 2 * p, self._averaged(psi)
-            (y,), (other,) = tridiagonal.solve_rows(factors, (k, k + 1), (right, right))
+            y, other = tridiagonal.solve_rows(factors, (k, k + 1), (right, right))
             return psi + self._turned(p, y - other)
 
         if self.roots > 1:
             psi = jax.lax.fori_loop(0, self.roots // 2, pair, psi)
         if self.roots % 2 == 0:
             return psi
-        ((phi,),) = tridiagonal.solve_rows(factors, (first + self.roots - 1,), (self._averaged(psi),))
+        (phi,) = tridiagonal.solve_rows(factors, (first + self.roots - 1,), (self._averaged(psi),))
         return 2 * phi - psi
 
     def differentiable(self, now: tuple, e: Any, psi: Array) -> Array:
@@ -142,11 +142,12 @@ class CayleyFlow:
         """
         return not self.constant or perturbed.kinetic or perturbed.turns
 
-    def no_slope(self, now: tuple, psi: Array) -> tuple[Array, Array]:
-        """Return a gradient of nothing: Re Σ c μφ at every point and Re Σ t, for every flow."""
+    def no_slope(self, now: tuple, psi: Array) -> tuple:
+        """Return a gradient of nothing, Re Σ c μφ at every point and Re Σ t for every flow, and room for the solves."""
         flows = now[1].shape[0] // self.roots
         real = psi.real.dtype
-        return jnp.zeros((flows, *psi.shape), real), jnp.zeros((flows,), real)
+        room = () if self.roots == 1 else (jnp.concatenate([psi, psi]),) * 2
+        return jnp.zeros((flows, *psi.shape), real), jnp.zeros((flows,), real), room
 
     def pair(self, back: Array, g: Array) -> tuple[Array, Array]:
         """Return ψ* and g as they go back."""
@@ -167,30 +168,31 @@ class CayleyFlow:
         return jax.lax.fori_loop(0, self.roots // 2, two, (pair, slope))
 
     def _one_back(self, now, e, pair, slope, motion):
-        (factors, c), (back, g), (local, total) = now, pair, slope
+        (factors, c), (back, g), (local, total, room) = now, pair, slope
         k = (e + 1) * self.roots - 1
         means = tridiagonal.solve_rows(factors, (k, k), tuple(map(self._averaged, pair)))
-        before, pulled = (2 * mean - was for (mean,), was in zip(means, pair, strict=True))
+        before, pulled = (2 * mean - was for mean, was in zip(means, pair, strict=True))
         # 2φ and 2μ as sums of what is there already: no compiler then solves for them a second time.
         local = added(local, e, _real_inner(c[k] / 4 * (pulled + g), before + back))
         if motion:
             total = added(total, e, jnp.sum(_real_inner(pulled + g, before - back)) / 4)
-        return (before, pulled), (local, total)
+        return (before, pulled), (local, total, room)
 
     def _two_back(self, now, e, p, pair, slope, motion):
-        (factors, c), (back, _), (local, total) = now, pair, slope
+        (factors, c), (back, _), (local, total, room) = now, pair, slope
         k = e * self.roots + 2 * p
-        y, mu = tridiagonal.solve_rows(factors, (k, k), tuple(map(self._averaged, pair)), count=2)
+        (y, mu), room = tridiagonal.solve_rows_twice(factors, (k, k), tuple(map(self._averaged, pair)), room)
         before, pulled = (was + self._turned(p, x[0] - x[1]) for was, x in zip(pair, (y, mu), strict=True))
+        half = self._turned(p, (y[0] - y[1]) / 2)
 
         def difference(weights, phi):
             parts = (_real_inner(self._turned(p, w / 2 * mu[s]), phi(y[s])) for s, w in enumerate(weights))
             return next(parts) - next(parts)
 
-        local = added(local, e, difference((c[k], c[k + 1]), lambda y: y + (before - back) / 2))
+        local = added(local, e, difference((c[k], c[k + 1]), lambda y: y + half))
         if motion:
-            total = added(total, e, jnp.sum(difference((1, 1), lambda y: (before + back) / 2 - y)))
-        return (before, pulled), (local, total)
+            total = added(total, e, jnp.sum(difference((1, 1), lambda y: back + half - y)))
+        return (before, pulled), (local, total, room)
 
     def gradient(self, slope: tuple, pieces: Pieces) -> Pieces:
         """Return the cotangent of the pieces."""

@@ -173,12 +173,13 @@ def test_matrices_of_a_stack_are_solved_with_and_the_library_gives_the_loop_s_an
         right = blocks.to_rows(b), blocks.to_rows(other)
         singles = [
             tridiagonal.solve_rows(factors, (k,), right[:1]),
-            tridiagonal._library_rows(1, factors, (k,), right[:1]),
+            tridiagonal._library_rows(factors, (k,), right[:1], ())[0][0],
         ]
-        # Matrix k and the one after it for b, and 0 and 1 for the other.
+        # Matrix k and the one after it for b, and 0 and 1 for the other; what is in the room does not matter.
+        room = tuple(jnp.full((2 * x.shape[0], x.shape[1]), jnp.nan + 0j) for x in right)
         doubles = [
-            tridiagonal.solve_rows(factors, (k, 0), right, count=2),
-            tridiagonal._library_rows(2, factors, (k, jnp.uint32(0)), right),
+            tridiagonal.solve_rows_twice(factors, (k, 0), right, room)[0],
+            tridiagonal._library_rows(factors, (k, jnp.uint32(0)), right, room)[0],
         ]
         leave = partial(jax.tree.map, lambda x: blocks.from_rows(x, n))
         return leave(singles), leave(doubles), [tridiagonal._library(one, b, flip) for flip in (False, True)]
@@ -188,7 +189,7 @@ def test_matrices_of_a_stack_are_solved_with_and_the_library_gives_the_loop_s_an
 
     for k in range(3):
         singles, doubles, alone = found(stack, b, other, k)
-        for ((x,),) in singles:
+        for (x,) in singles:
             check(stack[k], x, b)
         for xs, ys in doubles if k < 2 else ():
             for i in (0, 1):
