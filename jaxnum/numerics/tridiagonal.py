@@ -215,20 +215,20 @@ def solve_rows(factors: Factors, k: tuple[Any, ...], b: tuple[Array, ...]) -> tu
     return tuple(x for (x,) in _solve_rows(factors, k, b, ())[0])
 
 
-def solve_rows_twice(
-    factors: Factors, k: tuple[Any, ...], b: tuple[Array, ...], room: tuple[Array, ...]
-) -> tuple[tuple[tuple[Array, Array], ...], tuple[Array, ...]]:
-    """Solve like `solve_rows`, with matrices k and k + 1 for each right-hand side.
+def solve_rows_in(
+    room: tuple[Array, ...], factors: Factors, k: tuple[Any, ...], b: tuple[Array, ...]
+) -> tuple[tuple[tuple[Array, ...], ...], tuple[Array, ...]]:
+    """Solve like `solve_rows`, with as many matrices k, k + 1 for each right-hand side as there is room for.
 
     Args:
+        room: For each right-hand side an array of its length, or of twice its length for two matrices, to work in. Who
+            hands it on from solve to solve saves a copy of b.
         factors: What `factor_all` returned.
         k: For each right-hand side the first of its matrices; may be traced.
         b: Right-hand sides.
-        room: For each of them an array of twice its length, to work in; who hands it on from solve to solve saves
-            filling a new one with zeros.
 
     Returns:
-        Both solutions for each right-hand side, and the room.
+        The solutions for each right-hand side, and the room.
     """
     return _solve_rows(factors, k, b, room)
 
@@ -267,7 +267,7 @@ def _library(factors: Factors, b: Array, transposed: bool) -> Array:
 
 def _library_rows(factors: Factors, ks: tuple, bs: tuple, room: tuple) -> tuple[tuple, tuple]:
     # All of them in one call, as a batch: several right-hand sides of one matrix would go through the host.
-    count, n = 2 if room else 1, factors.bands.shape[-1]
+    count, n = _count(room, bs), factors.bands.shape[-1]
     which = jnp.stack([k + np.uint32(i) for k in ks for i in range(count)])
     right = jnp.stack([blocks.from_rows(b, n) for b in bs for _ in range(count)])
     x = jax.vmap(partial(solve, cyclic=factors.cyclic))(factors.bands[which], right).reshape(len(bs), count, n)
@@ -281,14 +281,15 @@ def _in_rows(factors: Factors, ks: tuple, bs: tuple, room: tuple) -> tuple[tuple
     )
     # XLA makes one piece of machine code of a loop whose turn touches less than 1024 bytes; a longer one is three times
     # slower. Two vectors fit by a hair with short counters, and without signs these need no care for x[-1].
-    rows, count = bs[0].shape[0], 2 if room else 1
+    rows, count = bs[0].shape[0], _count(room, bs)
     end = jnp.uint32(count * rows)
     firsts = tuple(k * np.uint32(rows) for k in ks)
 
     def down(i, carry):
         ys, both = carry
         # The second matrix begins with the right-hand side again.
-        right = [_row(b, jnp.where(i < rows, i, i - rows)) for b in bs] if room else [_row(b, i) for b in both]
+        j = i if count == 1 else jnp.where(i < rows, i, i - rows)
+        right = [_row(b, j) for b in (bs if room else both)]
         ys = tuple(b - _row(multipliers, first + i) * y for b, y, first in zip(right, ys, firsts, strict=True))
         return ys, _with_rows(both, i, ys)
 
@@ -320,6 +321,10 @@ def _in_rows(factors: Factors, ks: tuple, bs: tuple, room: tuple) -> tuple[tuple
         for k, y in zip(ks, ys, strict=True)
     )
     return found, ys if room else room
+
+
+def _count(room: tuple, bs: tuple) -> int:
+    return room[0].shape[0] // bs[0].shape[0] if room else 1
 
 
 def _mended(y: Array, before: Array, after: Array, ends: Array, n: int) -> Array:

@@ -146,7 +146,7 @@ class CayleyFlow:
         """Return a gradient of nothing, Re Σ c μφ at every point and Re Σ t for every flow, and room for the solves."""
         flows = now[1].shape[0] // self.roots
         real = psi.real.dtype
-        room = () if self.roots == 1 else (jnp.concatenate([psi, psi]),) * 2
+        room = (jnp.concatenate([psi] * min(self.roots, 2)),) * 2
         return jnp.zeros((flows, *psi.shape), real), jnp.zeros((flows,), real), room
 
     def pair(self, back: Array, g: Array) -> tuple[Array, Array]:
@@ -170,8 +170,10 @@ class CayleyFlow:
     def _one_back(self, now, e, pair, slope, motion):
         (factors, c), (back, g), (local, total, room) = now, pair, slope
         k = (e + 1) * self.roots - 1
-        means = tridiagonal.solve_rows(factors, (k, k), tuple(map(self._averaged, pair)))
-        before, pulled = (2 * mean - was for mean, was in zip(means, pair, strict=True))
+        mine = tuple(x[: back.shape[0]] for x in room)  # there is more where there are pairs of roots
+        means, mine = tridiagonal.solve_rows_in(mine, factors, (k, k), tuple(map(self._averaged, pair)))
+        room = mine if self.roots == 1 else room
+        before, pulled = (2 * mean - was for (mean,), was in zip(means, pair, strict=True))
         # 2φ and 2μ as sums of what is there already: no compiler then solves for them a second time.
         local = added(local, e, _real_inner(c[k] / 4 * (pulled + g), before + back))
         if motion:
@@ -181,7 +183,7 @@ class CayleyFlow:
     def _two_back(self, now, e, p, pair, slope, motion):
         (factors, c), (back, _), (local, total, room) = now, pair, slope
         k = e * self.roots + 2 * p
-        (y, mu), room = tridiagonal.solve_rows_twice(factors, (k, k), tuple(map(self._averaged, pair)), room)
+        (y, mu), room = tridiagonal.solve_rows_in(room, factors, (k, k), tuple(map(self._averaged, pair)))
         before, pulled = (was + self._turned(p, x[0] - x[1]) for was, x in zip(pair, (y, mu), strict=True))
         half = self._turned(p, (y[0] - y[1]) / 2)
 

@@ -171,14 +171,16 @@ def test_matrices_of_a_stack_are_solved_with_and_the_library_gives_the_loop_s_an
         factors = tridiagonal.factor_all(stack)
         one = jax.tree.map(lambda x: x[1], factors)
         right = blocks.to_rows(b), blocks.to_rows(other)
+        little = (jnp.full(right[0].shape, jnp.nan + 0j),)
         singles = [
             tridiagonal.solve_rows(factors, (k,), right[:1]),
+            tridiagonal.solve_rows_in(little, factors, (k,), right[:1])[0][0],
             tridiagonal._library_rows(factors, (k,), right[:1], ())[0][0],
         ]
         # Matrix k and the one after it for b, and 0 and 1 for the other; what is in the room does not matter.
         room = tuple(jnp.full((2 * x.shape[0], x.shape[1]), jnp.nan + 0j) for x in right)
         doubles = [
-            tridiagonal.solve_rows_twice(factors, (k, 0), right, room)[0],
+            tridiagonal.solve_rows_in(room, factors, (k, 0), right)[0],
             tridiagonal._library_rows(factors, (k, jnp.uint32(0)), right, room)[0],
         ]
         leave = partial(jax.tree.map, lambda x: blocks.from_rows(x, n))
