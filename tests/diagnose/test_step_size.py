@@ -5,7 +5,8 @@ import optax
 import pytest
 
 from jaxnum import diagnose
-from jaxnum.diagnose.step_sizes.response import of_family, overflow_step, realize, steps_needed, understand
+from jaxnum.diagnose.step_sizes.response import of_family, overflow_step, realize, steps_needed
+from jaxnum.diagnose.step_sizes.understanding import understand
 from jaxnum.optimize import AveragedMomentum, Momentum, Nesterov, Sgd, landscapes
 
 # A quadratic whose curvatures are 1, 3 and 10, along directions that are no coordinates.

@@ -16,8 +16,8 @@ import numpy as np
 import optax
 
 from jaxnum.diagnose.step_sizes.follow import Path
-from jaxnum.diagnose.step_sizes.response import Rule
 from jaxnum.diagnose.step_sizes.surface import DENSE, Surface
+from jaxnum.diagnose.step_sizes.understanding import Rule
 
 _AVERAGING = ("adam", "adam-eps-hat", "no-bias-correction", "amsgrad", "amsgrad-uncorrected", "amsgrad-eps-hat")
 _DIVIDING = (*_AVERAGING, "rmsprop", "rmsprop-eps-inside")

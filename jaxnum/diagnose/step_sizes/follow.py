@@ -14,8 +14,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxnum.diagnose.step_sizes.response import Response, Rule
+from jaxnum.diagnose.step_sizes.response import Response
 from jaxnum.diagnose.step_sizes.surface import DENSE, Flat, Surface
+from jaxnum.diagnose.step_sizes.understanding import Rule
 from jaxnum.diagnose.updates.probes import fresh
 from jaxnum.numerics.march import march
 

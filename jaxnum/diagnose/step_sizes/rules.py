@@ -12,8 +12,9 @@ from jaxnum.diagnose.report import Finding, Table
 from jaxnum.diagnose.step_sizes.adaptive import Frozen, restless, shorter
 from jaxnum.diagnose.step_sizes.cures import FACTOR, Bowl, Cure
 from jaxnum.diagnose.step_sizes.follow import LONGEST, Path, follow
-from jaxnum.diagnose.step_sizes.response import Response, Rule, excess_after, overflow_step
+from jaxnum.diagnose.step_sizes.response import Response, excess_after, overflow_step
 from jaxnum.diagnose.step_sizes.surface import Ends, Surface
+from jaxnum.diagnose.step_sizes.understanding import Rule
 
 _SURE = 1e-9  # relative excess over a limit that is not rounding: curvatures are right to 1e-12
 _LEFT = 0.01  # part of the excess left at the end of a budget from which on somebody complains
