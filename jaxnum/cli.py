@@ -7,28 +7,24 @@ jaxnum diagnose gradient FILE.py --loss NAME --gradient NAME --at NAME    what i
 jaxnum info                                       versions, devices, precision
 """
 
-import contextlib
-import difflib
 import io
 import json
 import re
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, fields, replace
+from collections.abc import Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import jax
 import numpy as np
-import tyro
-from jax.sharding import AxisType
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table as RichTable
 
-from jaxnum import _store, ensemble, experiment, report, script
+from jaxnum import _flags, _store, ensemble, experiment, report, script
 from jaxnum._precision import enable_x64
 from jaxnum._status import Status
 from jaxnum.cases import CASES
@@ -55,19 +51,6 @@ _USAGE = (
     "                                 elsewhere --coordinator HOST:PORT --num-processes N --process-id I say it"
 )
 _COMMANDS = ("list", "run", "diagnose", "info")
-# Flags that belong to every run, with the word for what they need; the rest belong to a case.
-_NEEDS = {
-    "--out": "a folder",
-    "--config": "a file",
-    "--sweep": "FIELD=START:STOP:NUM",
-    "--precision": "float64 or float32",
-    "--device": "cpu or gpu",
-    "--cache": "a folder",
-    "--coordinator": "HOST:PORT",
-    "--num-processes": "a number",
-    "--process-id": "a number",
-}
-_CHOICES = {"--precision": ("float64", "float32"), "--device": ("cpu", "gpu")}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -78,14 +61,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
         return
     command, *rest = words
     if command not in _COMMANDS:
-        _refuse_word("command", command, _COMMANDS)
+        _flags.refuse_word("command", command, _COMMANDS)
     try:
         {"list": _list, "run": _run, "diagnose": _diagnose, "info": _info}[command](rest)
     except KeyboardInterrupt:
         print("jaxnum: stopped; what was finished is kept, nothing is half-written.", file=sys.stderr)
         raise SystemExit(130) from None
     except (ValueError, OSError) as error:
-        _refuse(str(error))
+        _flags.refuse(str(error))
 
 
 def _list(rest: list[str]) -> None:
@@ -105,10 +88,10 @@ def _info(rest: list[str]) -> None:
 
 def _diagnose(rest: list[str]) -> None:
     if len(rest) < 2 or rest[1].startswith("-"):
-        _refuse(f"say what to diagnose and where: {' or '.join(script.WANTED)}, then FILE.py")
+        _flags.refuse(f"say what to diagnose and where: {' or '.join(script.WANTED)}, then FILE.py")
     kind, file, *left = rest
     if kind not in script.WANTED:
-        _refuse_word("diagnosis of a script", kind, tuple(script.WANTED))
+        _flags.refuse_word("diagnosis of a script", kind, tuple(script.WANTED))
     wanted, names, plain, limit = script.WANTED[kind], {}, False, script.TIME_LIMIT
     while left:
         flag, equals, value = left.pop(0).partition("=")
@@ -117,47 +100,49 @@ def _diagnose(rest: list[str]) -> None:
             plain = True
             continue
         if not flag.startswith("--") or name not in (*wanted, "time-limit"):
-            _refuse_word(f"flag of diagnose {kind}", flag, tuple(f"--{n}" for n in (*wanted, "time-limit", "json")))
+            _flags.refuse_word(
+                f"flag of diagnose {kind}", flag, tuple(f"--{n}" for n in (*wanted, "time-limit", "json"))
+            )
         if not equals:
             if not left:
-                _refuse(f"{flag} needs a value")
+                _flags.refuse(f"{flag} needs a value")
             value = left.pop(0)
         names[name] = value
     try:
         limit = float(names.pop("time-limit", limit))
         int(names.get("num-steps", 1))
     except ValueError:
-        _refuse("--time-limit and --num-steps need numbers")
+        _flags.refuse("--time-limit and --num-steps need numbers")
     missing = [f"--{n}" for n, needed in wanted.items() if needed and n not in names]
     if missing or not limit > 0:
-        _refuse(f"diagnose {kind} needs {', '.join(missing) or 'a positive --time-limit'}")
+        _flags.refuse(f"diagnose {kind} needs {', '.join(missing) or 'a positive --time-limit'}")
     raise SystemExit(script.diagnose(kind, file, names, time_limit=limit, plain=plain))
 
 
 def _run(rest: list[str]) -> None:
     if not rest or rest[0].startswith("-"):
-        _refuse(f"say which case to run: {', '.join(CASES)} or all")
+        _flags.refuse(f"say which case to run: {', '.join(CASES)} or all")
     name, *flags = rest
     if name != "all" and name not in CASES:
-        _refuse_word("case", name, (*CASES, "all"))
-    options, flags = _options(flags)
+        _flags.refuse_word("case", name, (*CASES, "all"))
+    options, flags = _flags.split(flags)
     if name == "all":
         if alone := flags[:1] or [f for f in ("--config", "--sweep", "--distributed") if f in options]:
-            _refuse(f"`run all` takes --out alone, not {alone[0]}; flags belong to one case")
+            _flags.refuse(f"`run all` takes --out alone, not {alone[0]}; flags belong to one case")
         configurations = {n: CASES[n].Config() for n in CASES}
     else:
         base, swept = None, {}
         if "--config" in options:
             base, tables = experiment.read_config(Path(options["--config"]), CASES[name].Config)
-            options, swept = _merged(options, tables["run"], options["--config"]), tables["sweep"]
-        configurations = {name: _configuration(name, flags, base)}
-        axes = _axes(options.get("--sweep"), swept, CASES[name].Config)
+            options, swept = _flags.merged(options, tables["run"], options["--config"]), tables["sweep"]
+        configurations = {name: _flags.configuration(name, CASES[name].Config, flags, base)}
+        axes = _flags.read_axes(options.get("--sweep"), swept, CASES[name].Config)
         if axes:
             _sweep(name, configurations[name], axes, options)
             return
         if "--distributed" in options:
-            _refuse("--distributed shares a --sweep out; a story runs in one process")
-    with _prepared(options):
+            _flags.refuse("--distributed shares a --sweep out; a story runs in one process")
+    with _flags.prepared(options):
         _stories(configurations, Path(options.get("--out", "jaxnum-runs")))
 
 
@@ -190,11 +175,11 @@ def _sweep(name: str, configuration: Any, axes: list[experiment.Axis], options: 
     """Measure a case over a grid of settings; write numbers, figures and the settings, and print the extremes."""
     experiment.check_settings(configuration, axes)
     folder = Path(options.get("--out", "jaxnum-runs")) / name
-    with _prepared(options) as mesh:
+    with _flags.prepared(options) as mesh:
         first = jax.process_index() == 0
         if first:
             folder.mkdir(parents=True, exist_ok=True)
-            run = {k.strip("-"): v for k, v in options.items() if k in _CHOICES}
+            run = {k.strip("-"): v for k, v in options.items() if k in _flags.CHOICES}
             more = {"run": run, "sweep": {a.name: list(a.values) for a in axes}}
             _store.write_text(folder / "sweep.toml", experiment.write_config(configuration, more))
         start = time.perf_counter()
@@ -253,93 +238,6 @@ def _extremes(solution: Any) -> None:
     Console().print(table)
 
 
-def _axes(words: list[str] | None, table: dict[str, Any], record: type) -> list[experiment.Axis]:
-    """Return the axes of a sweep: those of the flags, or, when there are none, those of the file."""
-    if words is None:
-        lists = {k: ",".join(map(str, v)) if isinstance(v, list) else str(v) for k, v in table.items()}
-        words = [f"{k}={v}" for k, v in lists.items()]
-    return [experiment.read_axis(w, record) for w in words]
-
-
-def _options(flags: list[str]) -> tuple[dict[str, Any], list[str]]:
-    """Take the flags that belong to every run from those of a case."""
-    options: dict[str, Any] = {}
-    rest, left = [], list(flags)
-    while left:
-        word, equals, value = left.pop(0).partition("=")
-        flag = word.replace("_", "-")
-        if flag == "--distributed":
-            options[flag] = True
-        elif flag in _NEEDS:
-            if not equals:
-                if not left or left[0].startswith("--"):
-                    _refuse(f"{flag} needs {_NEEDS[flag]}")
-                value = left.pop(0)
-            if flag == "--sweep":
-                options.setdefault(flag, []).append(value)
-            else:
-                options[flag] = value
-        else:
-            rest.append(f"{word}{equals}{value}")
-    for flag, known in _CHOICES.items():
-        if flag in options and options[flag] not in known:
-            _refuse(f"{flag} takes {' or '.join(known)}, not {options[flag]!r}")
-    for flag in ("--coordinator", "--num-processes", "--process-id"):
-        if flag in options and "--distributed" not in options:
-            _refuse(f"{flag} goes with --distributed")
-        if flag in options and flag != "--coordinator" and not str(options[flag]).isdigit():
-            _refuse(f"{flag} needs a number, not {options[flag]!r}")
-    return options, rest
-
-
-def _merged(options: dict[str, Any], table: dict[str, Any], file: str) -> dict[str, Any]:
-    """Return the options with those that the file adds; flags win."""
-    known = ("out", "precision", "device", "cache")
-    for key, value in table.items():
-        if key not in known:
-            _refuse(f"{file}: there is no run setting {key!r}; {experiment.nearest(key, known)}")
-        if not isinstance(value, str):
-            _refuse(f"{file}: `{key}` must be text, but is {value!r}")
-        choices = _CHOICES.get(f"--{key}", (value,))
-        if value not in choices:
-            _refuse(f"{file}: `{key}` must be {' or '.join(choices)}, but is {value!r}")
-    return {f"--{k}": v for k, v in table.items()} | options
-
-
-@contextlib.contextmanager
-def _prepared(options: dict[str, Any]) -> Iterator[Any]:
-    """Start JAX as the options say, and give the mesh of the devices that are meant."""
-    if "--distributed" in options:
-        given = {
-            "coordinator_address": options.get("--coordinator"),
-            "num_processes": _whole(options.get("--num-processes")),
-            "process_id": _whole(options.get("--process-id")),
-        }
-        try:
-            jax.distributed.initialize(**{k: v for k, v in given.items() if v is not None})
-        except (ValueError, RuntimeError) as error:
-            _refuse(f"--distributed: {' '.join(str(error).split())[:300]}")
-    if "--cache" in options:
-        jax.config.update("jax_compilation_cache_dir", str(Path(options["--cache"]).absolute()))
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
-        jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
-    mesh = None
-    with contextlib.ExitStack() as stack:
-        stack.enter_context(jax.enable_x64(options.get("--precision") != "float32"))
-        if device := options.get("--device"):
-            try:
-                found, here = jax.devices(device), jax.local_devices(backend=device)
-            except RuntimeError:
-                _refuse(f"--device {device}: JAX finds none here; it has {', '.join(map(str, jax.devices()))}")
-            mesh = jax.make_mesh((len(found),), ("members",), (AxisType.Auto,), devices=found)
-            stack.enter_context(jax.default_device(here[0]))
-        yield mesh
-
-
-def _whole(text: str | None) -> int | None:
-    return None if text is None else int(text)
-
-
 def _tell(name: str, configuration: Any, folder: Path, bar: Progress) -> report.Result:
     """Run one story and write its folder."""
     start = time.perf_counter()
@@ -373,28 +271,6 @@ def _summary(results: list[report.Result]) -> None:
     Console().print(table)
 
 
-def _configuration(name: str, flags: list[str], base: Any = None) -> Any:
-    """Return the frozen configuration of a case, or the one of a file, with its flags applied."""
-    record = CASES[name].Config
-    known = [f"--{f.name.replace('_', '-')}" for f in fields(record)]
-    known += [f"--no-{f.name.replace('_', '-')}" for f in fields(record) if f.type is bool]
-    for flag in flags:
-        word = flag.split("=")[0].replace("_", "-")
-        if flag.startswith("--") and word not in (*known, "--help"):
-            _refuse_word(f"flag of {name}", word, (*known, *_NEEDS, "--distributed"))
-    boxed = io.StringIO()
-    try:
-        with contextlib.redirect_stderr(boxed):
-            return tyro.cli(record, args=flags, prog=f"jaxnum run {name}", default=record() if base is None else base)
-    except SystemExit as stop:
-        if stop.code in (0, None):  # --help
-            raise
-    # tyro explains in a box of several lines; the house says it in one.
-    lines = [line.strip("│╭╮╰╯─ \t") for line in boxed.getvalue().splitlines()]
-    words = [line for line in lines if line and "options" not in line.lower() and "--help" not in line]
-    return _refuse(" ".join(words).removeprefix("Value error Error parsing Config: "))
-
-
 def _watch_compilation() -> list[float]:
     """Return a list to which JAX adds the seconds of every tracing and compilation from here on."""
     seconds: list[float] = []
@@ -423,15 +299,4 @@ def _plain(x: Any) -> Any:
 
 def _no_more(rest: list[str]) -> None:
     if rest:
-        _refuse(f"nothing can follow here, but {rest[0]!r} does")
-
-
-def _refuse_word(kind: str, word: str, known: Sequence[str]) -> NoReturn:
-    near = difflib.get_close_matches(word, known, n=1, cutoff=0.4)
-    hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}."
-    _refuse(f"there is no {kind} {word!r}; {hint}")
-
-
-def _refuse(words: str) -> NoReturn:
-    print(f"jaxnum: {words}", file=sys.stderr)
-    raise SystemExit(2)
+        _flags.refuse(f"nothing can follow here, but {rest[0]!r} does")

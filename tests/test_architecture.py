@@ -14,6 +14,7 @@ FLOORS = (
     {"plot"},
     {"cases"},
     {"report", "experiment", "script"},
+    {"_flags"},
     {"cli"},
     {"__main__"},
     {"__init__"},

@@ -11,7 +11,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 import jaxnum
-from jaxnum import Diagnosis, cli, experiment
+from jaxnum import Diagnosis, _flags, cli, experiment
 from jaxnum._checks import check_positive
 from jaxnum.cases import CASES
 from jaxnum.cases.measures import MEASURES, Measure
@@ -114,9 +114,8 @@ def test_a_file_says_what_flags_may_override(tmp_path):
     back, tables = experiment.read_config(path, Config)
     assert back == settings
     assert tables == {"run": {"out": "x"}, "sweep": {}}
-    assert (
-        cli._configuration("adam_rosenbrock", ["--num-steps", "7"], CASES["adam_rosenbrock"].Config(x0=1.0)).x0 == 1.0
-    )
+    record = CASES["adam_rosenbrock"].Config
+    assert _flags.configuration("adam_rosenbrock", record, ["--num-steps", "7"], record(x0=1.0)).x0 == 1.0
 
 
 @pytest.mark.parametrize(
@@ -194,7 +193,7 @@ def test_the_cache_is_kept_where_it_is_said(tmp_path, monkeypatch):
     before = {k: getattr(jax.config, k) for k in keys}
     monkeypatch.setattr(cli, "CASES", {"toy": SimpleNamespace(Config=Config, run=run)})
     try:
-        with cli._prepared({"--cache": str(tmp_path / "cache")}):
+        with _flags.prepared({"--cache": str(tmp_path / "cache")}):
             assert jax.config.jax_compilation_cache_dir == str(tmp_path / "cache")
     finally:
         for key, value in before.items():
