@@ -26,6 +26,8 @@ from jaxnum.schrodinger.steps import Step
 class Reversible:
     """Walk the path back: memory does not grow with the number of steps, and the gradient is exact up to rounding.
 
+    It costs two runs back, of ψ and of the gradient, and one where nobody differentiates by more than ψ0.
+
     Reverse mode only. What rounding did on the way there and back is in the gradient: about as many digits as the norm
     drifts by, and more where a nonlinearity is chaotic. A forward run cannot know it; `check=True` measures it.
 

@@ -201,6 +201,18 @@ def test_matrices_of_a_stack_are_solved_with_and_the_library_gives_the_loop_s_an
     np.testing.assert_allclose(dense(np.asarray(stack[1])).T @ np.asarray(alone[1]), b, atol=1e-13)
 
 
+@pytest.mark.skipif(jax.default_backend() != "cpu", reason="about the compiler for CPUs")
+@pytest.mark.parametrize("count", [1, 2])
+def test_two_vectors_go_through_one_piece_of_machine_code(count):
+    # XLA compiles a loop as a whole only while a turn touches less than 1024 bytes. A counter of 64 bits is too much.
+    stack, b = jax.ShapeDtypeStruct((2, 3, 1022), complex), jax.ShapeDtypeStruct((256, 4), complex)
+    room = jax.ShapeDtypeStruct((count * 256, 4), complex)
+    factors = jax.eval_shape(tridiagonal.factor_all, stack)
+    solve = jax.jit(lambda f, k, b, room: tridiagonal.solve_rows_in((room, room), f, (k, 1 - k), (b, 2 * b)))
+    compiled = solve.lower(factors, jax.ShapeDtypeStruct((), "int32"), b, room).compile().as_text()
+    assert compiled.count('xla_cpu_small_call="true"') == 2  # down and up
+
+
 def test_a_batch_is_its_members(rng):
     systems = [random_system(rng, 8, np.complex128) for _ in range(3)]
     bands = jnp.stack([jnp.asarray(dominated(s[0])) for s in systems])

@@ -107,7 +107,7 @@ def test_three_ways_are_one_gradient_and_the_true_one(name, rng):
     np.testing.assert_allclose(along, central, rtol=1e-7)
 
 
-@pytest.mark.parametrize("name", ["walls", "split", "ring, moving"])
+@pytest.mark.parametrize("name", ["walls", "split", "ring, moving", "walls, nonlinear"])
 def test_a_part_of_the_gradient_alone_is_that_part(name):
     # What is not asked for is not computed: for ψ0 not even ψ goes back.
     p, case = parameters(), CASES[name]
@@ -120,7 +120,8 @@ def test_a_part_of_the_gradient_alone_is_that_part(name):
         return jax.jit(jax.grad(of_some))(some, {key: p[key] for key in p if key not in names})
 
     whole = gradient(*p)
-    for names in (("real", "imag"), ("spring" if "moving" in case else "potential",)):
+    alone = ("t1", "mass") if name == "walls" else ("spring",) if "moving" in case else ("potential",)
+    for names in (("real", "imag"), *((name,) for name in alone)):
         assert relative(gradient(*names), {key: whole[key] for key in names}) < 1e-13
 
 
