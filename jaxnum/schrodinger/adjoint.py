@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.custom_derivatives import CustomVJPPrimal, SymbolicZero
+from jax.custom_derivatives import CustomVJPPrimal
 from jaxtyping import Array
 
 from jaxnum._checks import as_count, refuse
@@ -141,8 +141,6 @@ def _forward_remembered(step, intervals, course, parameters, psi):
 
 def _backward(step, intervals, saved, rows):
     course, parameters, prepared, psi, asked = saved
-    if isinstance(rows, SymbolicZero):
-        rows = jnp.zeros(rows.shape, rows.dtype)
     last = jnp.asarray(course.last, jnp.int32)
 
     def alone(prepared, g, cotangents, last, stretches):

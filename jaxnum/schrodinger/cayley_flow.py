@@ -188,8 +188,8 @@ class CayleyFlow:
         half = self._turned(p, (y[0] - y[1]) / 2)
 
         def difference(weights, phi):
-            parts = (_real_inner(self._turned(p, w / 2 * mu[s]), phi(y[s])) for s, w in enumerate(weights))
-            return next(parts) - next(parts)
+            first, second = (_real_inner(self._turned(p, weights[s] / 2 * mu[s]), phi(y[s])) for s in (0, 1))
+            return first - second
 
         local = added(local, e, difference((c[k], c[k + 1]), lambda y: y + half))
         if motion:

@@ -6,10 +6,11 @@ from diagnose.backprop_by_hand import data, program, start
 
 from jaxnum import diagnose
 from jaxnum.diagnose.backprop import network as n
-from jaxnum.diagnose.backprop.catalogue import adjoints, catalogue, compose, run
+from jaxnum.diagnose.backprop.catalogue import catalogue, compose
 from jaxnum.diagnose.backprop.discover import discover
 from jaxnum.diagnose.backprop.explain import Explainer
 from jaxnum.diagnose.backprop.functions import KNOWN, LOSSES
+from jaxnum.diagnose.backprop.passes import adjoints, run
 
 
 def leaves(points):

@@ -1,10 +1,6 @@
-"""Mistakes people make in hand-written backpropagation, as switches in a reference pass.
+"""Mistakes people make in hand-written backpropagation.
 
-    z_l = h_{l−1} W_l + b_l,   h_l = φ_l(z_l),   e_L = ∂C/∂h_L,   δ_l = e_l · φ'_l(z_l),   e_l = δ_{l+1} W_{l+1}ᵀ
-    ∂C/∂W_l = h_{l−1}ᵀ δ_l,    ∂C/∂b_l = Σ_samples δ_l
-
-Each mistake replaces one small function of the pass, in one layer or in several. All functions take a whole batch of
-points: weights are (points, inputs, outputs), activations (points, samples, units).
+Each replaces one small function of the reference pass (`passes.py`), in one layer or in several.
 
 Reference:
     Rumelhart, Hinton & Williams (1986), https://doi.org/10.1038/323533a0
@@ -20,15 +16,11 @@ from typing import Any
 import numpy as np
 
 from jaxnum.diagnose.backprop.functions import BINARY, SQUARES
-from jaxnum.diagnose.backprop.network import forward, layer_name
+from jaxnum.diagnose.backprop.network import layer_name
+from jaxnum.diagnose.backprop.passes import RIGHT, Pass, through_weights
 from jaxnum.diagnose.backprop.recognize import Recognized, broadcast_targets
 
 # How δ comes from the error e of a layer: slope(act, z, a, e) ---------------------------------------------------------
-
-
-def right_slope(act, z, a, e):
-    """δ = e · φ'(z)."""
-    return act.pull(z, a, e)
 
 
 def _times(factor: Callable) -> Callable:
@@ -48,11 +40,6 @@ def _twice(act, z, a, e):
 
 
 # How an error travels down: back(δ, e, h, W) --------------------------------------------------------------------------
-
-
-def through_weights(delta, error, output, weight):
-    """δ Wᵀ."""
-    return delta @ np.swapaxes(weight, -1, -2)
 
 
 def without_weights(delta, error, output, weight):
@@ -80,11 +67,6 @@ def untransposed(delta, error, output, weight):
 # How the gradient of weights is formed: form(h, z, δ, e, W), h and z of the layer below -------------------------------
 
 
-def with_activations(h, z, delta, error, weight):
-    """hᵀ δ."""
-    return np.swapaxes(h, -1, -2) @ delta
-
-
 def with_error(h, z, delta, error, weight):
     """hᵀ times the error, without the slope."""
     return np.swapaxes(h, -1, -2) @ error
@@ -106,11 +88,6 @@ def with_mean_activation(h, z, delta, error, weight):
 
 
 # How δ becomes the gradient of a bias ---------------------------------------------------------------------------------
-
-
-def summed(delta):
-    """Σ over samples."""
-    return delta.sum(-2, keepdims=True)
 
 
 def averaged(delta):
@@ -141,19 +118,9 @@ def summed_over_units(delta):
 # What stands for the error of the last layer: error(known, prediction, targets) ---------------------------------------
 
 
-def right_targets(known):
-    """The targets of the user's loss."""
-    return broadcast_targets(known.network.y) if known.broadcast else known.network.y
-
-
 def other_targets(known):
     """Targets broadcast where the loss does not, and the other way round."""
     return known.network.y if known.broadcast else broadcast_targets(known.network.y)
-
-
-def right_error(known, p, t):
-    """∂C/∂h_L."""
-    return known.loss.slope(p, t)
 
 
 def _only(sample: int) -> Callable:
@@ -177,64 +144,6 @@ def _output(known, p, t):
 
 def _other_loss(loss) -> Callable:
     return lambda known, p, t: loss.slope(p, t)
-
-
-@dataclass(frozen=True)
-class Pass:
-    """A backward pass; each field holds one function for each layer, from input to output.
-
-    Attributes:
-        slope: How δ comes from the error.
-        back: How the error travels to the layer below.
-        form: How the gradient of the weights is formed.
-        bias: How δ becomes the gradient of a bias.
-        error: What stands for the error of the last layer (one function).
-        flipped: Whether the forward pass takes φ(−z) and the backward pass does not know of it.
-        targets: What stands for the targets (one function).
-        late: Whether weights are updated before an error travels through them.
-    """
-
-    slope: tuple[Callable, ...]
-    back: tuple[Callable, ...]
-    form: tuple[Callable, ...]
-    bias: tuple[Callable, ...]
-    error: Callable = right_error
-    flipped: bool = False
-    targets: Callable = right_targets
-    late: bool = False
-
-
-_LAYERED = {"slope": right_slope, "back": through_weights, "form": with_activations, "bias": summed}
-
-
-def run(known: Recognized, how: Pass, weights: list, biases: list, rate: float = 0.0) -> tuple[list, list]:
-    """Return the gradients (weights, biases) of one pass, where `late` with weights updated at this rate."""
-    sign = -1.0 if how.flipped else known.sign
-    zs, hs = forward(known.network, weights, biases, sign=sign)
-    acts = known.network.activations(len(weights))
-    hs[0] = np.broadcast_to(hs[0], (len(weights[0]), *hs[0].shape))
-    error = how.error(known, hs[-1], how.targets(known))
-    grads, shifts = [], []
-    inner = 1.0 if how.flipped else known.sign  # the derivative of sign·z, forgotten where it was flipped by mistake
-    for n in range(len(weights) - 1, -1, -1):
-        delta = inner * how.slope[n](acts[n], zs[n], hs[n + 1], error)
-        below = zs[n - 1] if n else hs[0]
-        grads.append(how.form[n](hs[n], below, delta, error, weights[n]))
-        shifts.append(how.bias[n](delta))
-        weight = weights[n] - rate * grads[-1] if how.late else weights[n]
-        error = how.back[n](delta, error, hs[n + 1], weight)
-    return grads[::-1], shifts[::-1]
-
-
-def adjoints(known: Recognized, weights: list, biases: list) -> list[np.ndarray]:
-    """Return ∂C/∂z of every layer, from input to output, (points, samples, units)."""
-    zs, hs = forward(known.network, weights, biases, sign=known.sign)
-    acts = known.network.activations(len(weights))
-    error, found = known.loss.slope(hs[-1], right_targets(known)), []
-    for n in range(len(weights) - 1, -1, -1):
-        found.append(known.sign * acts[n].pull(zs[n], hs[n + 1], error))
-        error = through_weights(found[-1], error, hs[n + 1], weights[n])
-    return found[::-1]
 
 
 # The catalogue ------------------------------------------------------------------------------------------------------
@@ -270,7 +179,7 @@ class Mistake:
 
 def compose(mistakes: tuple[Mistake, ...], depth: int) -> Pass:
     """Return the pass that makes these mistakes and no other."""
-    parts: dict[str, Any] = {name: [right] * depth for name, right in _LAYERED.items()}
+    parts: dict[str, Any] = {name: [right] * depth for name, right in RIGHT.items()}
     rest = {}
     for m in mistakes:
         if m.part in parts:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from jaxnum.diagnose.backprop import catalogue as backprop
+from jaxnum.diagnose.backprop import passes
 from jaxnum.diagnose.backprop.catalogue import Mistake, catalogue, compose
 from jaxnum.diagnose.backprop.network import Network, join, split
 from jaxnum.diagnose.backprop.recognize import Recognized
@@ -85,7 +85,7 @@ class Explainer:
     def _predict(self, known, weights, biases, mistakes, rate=0.0) -> np.ndarray:
         how = compose(mistakes, len(weights))
         with np.errstate(all="ignore"):
-            grads = backprop.run(known, how, weights, biases, rate)
+            grads = passes.run(known, how, weights, biases, rate)
         return join(known.layout, len(self.leaves), *grads)
 
     def witness(self, one: Explanation, other: Explanation) -> "Witness":

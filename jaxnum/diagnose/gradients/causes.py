@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 
 from jaxnum._checks import refuse
-from jaxnum.diagnose.backprop.catalogue import Mistake, adjoints
+from jaxnum.diagnose.backprop.catalogue import Mistake
 from jaxnum.diagnose.backprop.explain import Explainer, Explanation
 from jaxnum.diagnose.backprop.network import layer_name, split
+from jaxnum.diagnose.backprop.passes import adjoints
 from jaxnum.diagnose.backprop.recognize import Recognized
 from jaxnum.diagnose.gradients import rules
 from jaxnum.diagnose.gradients.claim import Unusable

@@ -8,7 +8,7 @@ import numpy as np
 from jaxnum.diagnose.report import Finding
 from jaxnum.diagnose.reproduce import block, called
 from jaxnum.diagnose.step_sizes.cures import _ALIVE
-from jaxnum.diagnose.step_sizes.rules import Measured
+from jaxnum.diagnose.step_sizes.measured import Measured
 from jaxnum.diagnose.step_sizes.surface import Surface
 from jaxnum.diagnose.truth import caller
 from jaxnum.diagnose.updates import probes

@@ -1,74 +1,24 @@
-"""What the numbers behind a step size mean: rules that turn them into findings, and the words around them.
+"""What the numbers behind a step size mean: rules that turn them into findings.
 
 The first rule that settles the matter is the only one that speaks: what diverges is not also slow.
 """
 
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
 
-from jaxnum.diagnose.report import Finding, Table
-from jaxnum.diagnose.step_sizes.adaptive import Frozen, restless, shorter
-from jaxnum.diagnose.step_sizes.cures import FACTOR, Bowl, Cure
-from jaxnum.diagnose.step_sizes.follow import LONGEST, Path, follow
-from jaxnum.diagnose.step_sizes.response import Response, excess_after, overflow_step
-from jaxnum.diagnose.step_sizes.surface import Ends, Surface
-from jaxnum.diagnose.step_sizes.understanding import Rule
+from jaxnum.diagnose.report import Finding
+from jaxnum.diagnose.step_sizes.adaptive import restless, shorter
+from jaxnum.diagnose.step_sizes.cures import FACTOR
+from jaxnum.diagnose.step_sizes.follow import LONGEST, follow
+from jaxnum.diagnose.step_sizes.measured import Measured
+from jaxnum.diagnose.step_sizes.response import excess_after, overflow_step
+from jaxnum.diagnose.step_sizes.surface import Ends
+from jaxnum.diagnose.step_sizes.words import advice, told
 
-_SURE = 1e-9  # relative excess over a limit that is not rounding: curvatures are right to 1e-12
 _LEFT = 0.01  # part of the excess left at the end of a budget from which on somebody complains
 _EDGE = 0.9  # of the limit: at the edge of stability a run hovers about it
 _IDLE = 100.0  # a rate this many times below the best one wastes a run, whatever the budget
-
-
-@dataclass(frozen=True)
-class Measured:
-    """Everything that was measured; rules turn it into findings.
-
-    Attributes:
-        surface: The loss.
-        rule: The optimizer.
-        x0: Start.
-        start: Curvature there.
-        path: The run.
-        way: Curvature at the points of the path that are finite, with their step numbers.
-        bowl: The quadratic around the minimum that the run leads to; None when none was found.
-        quadratic: Whether the loss is quadratic everywhere.
-        cures: What was given, and what would be better.
-        names: Name of each parameter, or of its feature.
-        budget: Number of steps planned; None when none was given.
-        scale: Factor by which the user's gradient is longer than the true one.
-        frozen: Limits along the run for a rule that divides by the size of its gradients; else None.
-    """
-
-    surface: Surface
-    rule: Rule
-    x0: np.ndarray
-    start: Ends
-    path: Path
-    way: tuple[tuple[int, Ends], ...]
-    bowl: Bowl | None
-    quadratic: bool
-    cures: tuple[Cure, ...]
-    names: tuple[str, ...]
-    budget: int | None
-    scale: float
-    frozen: Frozen | None = None
-
-    @property
-    def response(self) -> Response | None:
-        """Linear response of the rule to the true gradient."""
-        found = self.rule.response
-        return None if found is None else found.scaled(self.scale)
-
-    def limit(self, curvature: float) -> float:
-        """Largest stable rate, in the convention of the rule, on a curvature."""
-        found = self.response
-        return found.rate / self.scale * found.critical / curvature if curvature > 0 else float("inf")
-
-
-# Rules ----------------------------------------------------------------------------------------------------------------
 
 
 def uphill(m: Measured) -> list[Finding]:
@@ -87,15 +37,15 @@ def above(m: Measured) -> list[Finding]:
         return found
     if m.response is None or m.rule.rate is None or m.response.push <= 0:
         return _lost(m)
-    if m.rule.changes and not _blown(m) and not _cycles(m):
+    if m.rule.changes and not m.blown and not _cycles(m):
         return []  # it may pass its limit for a while and come back: the run did
     if m.quadratic:
-        return _excess(m, 0, m.start, "") if _over(m, m.start) else _lost(m)
-    if not _blown(m):
+        return _excess(m, 0, m.start, "") if m.over(m.start) else _lost(m)
+    if not m.blown:
         found = _settles(m)
         if found or not _cycles(m):
             return found
-    steep = [(n, e) for n, e in ((0, m.start), *m.way) if _over(m, e)]
+    steep = [(n, e) for n, e in ((0, m.start), *m.way) if m.over(e)]
     if steep:
         n, ends = steep[0]
         return _excess(m, n, ends, _fate(m))
@@ -109,7 +59,7 @@ def _above_frozen(m: Measured) -> list[Finding]:
         return []
     start, left = m.path.losses[0] - m.bowl.value, m.path.losses[m.path.finite][-1] - m.bowl.value
     limit, rate = float(f.limits[-1]), abs(m.rule.rate)
-    if not (left > _LEFT * start and rate > _EDGE * limit and (restless(m.path, m.bowl.value) or _blown(m))):
+    if not (left > _LEFT * start and rate > _EDGE * limit and (restless(m.path, m.bowl.value) or m.blown)):
         return []
     quiet = shorter(m.rule, 0.1)
     tried = None if quiet is None else follow(m.surface, quiet, m.x0, int(m.path.steps[-1]))
@@ -132,14 +82,6 @@ def _above_frozen(m: Measured) -> list[Finding]:
     if better < left / start:
         cure += f" A tenth of it leaves {100 * better:.2g} % after as many steps, in a run."
     return [Finding("rate-above-limit", words, evidence, cure)]
-
-
-def _over(m: Measured, ends: Ends) -> bool:
-    return ends.largest * (1 - _SURE) > m.response.critical
-
-
-def _blown(m: Measured) -> bool:
-    return m.path.nonfinite is not None or m.path.losses[-1] > m.path.losses[0]
 
 
 def _cycles(m: Measured) -> bool:
@@ -214,7 +156,7 @@ def _excess(m: Measured, step: int, ends: Ends, fate: str) -> list[Finding]:
         "share": float(shares[top]),
     }
     if m.quadratic and not m.rule.changes:
-        largest = float(np.finfo(np.float32 if _single(m) else np.float64).max)
+        largest = float(np.finfo(np.float32 if m.single else np.float64).max)
         slope = float(m.surface.gradient(m.x0) @ ends.direction)
         overflow = overflow_step(response, ends.largest, slope**2 / (2 * ends.largest), largest)
         evidence["overflow_step"] = overflow
@@ -230,7 +172,7 @@ def _excess(m: Measured, step: int, ends: Ends, fate: str) -> list[Finding]:
             "last_loss": float(m.path.losses[-1]),
         }
     point = m.x0 if step == 0 else m.bowl.minimum if step == -1 else m.path.points[m.path.steps == step][0]
-    return [Finding("rate-above-limit", words, evidence | _told(m) | {"point": point}, _advice(m, limit))]
+    return [Finding("rate-above-limit", words, evidence | told(m) | {"point": point}, advice(m, limit))]
 
 
 def unbounded(m: Measured) -> list[Finding]:
@@ -304,17 +246,17 @@ def too_slow(m: Measured) -> list[Finding]:
         "condition": given.condition,
         "predicted_steps": given.predicted,
         "left": left,
-    } | _told(m)
+    } | told(m)
     share = "" if m.budget is None else f" and {100 * left:.3g} % of it is left after {m.budget}"
     needs = f"It needs about {given.predicted:.4g} steps to bring the excess of the loss to a millionth{share}"
     if m.budget is None or (best.factor > 1.5 and after < 0.1 * left):
         words = f"The rate {m.rule.rate:.6g} is {best.factor:.4g} times smaller than the best one. {needs}."
-        return [Finding("rate-too-small", words, evidence, _advice(m, evidence["limit"], evidence["best_rate"]))]
+        return [Finding("rate-too-small", words, evidence, advice(m, evidence["limit"], evidence["best_rate"]))]
     words = (
         f"No rate will do: the condition number is {given.condition:.4g}, and even at the best rate the slowest "
         f"direction needs about {best.predicted:.4g} steps. {needs}."
     )
-    return [Finding("ill-conditioned", words, evidence, _advice(m, evidence["limit"]))]
+    return [Finding("ill-conditioned", words, evidence, advice(m, evidence["limit"]))]
 
 
 def cannot_reach(m: Measured) -> list[Finding]:
@@ -342,139 +284,3 @@ def decisive(findings: list[Finding]) -> list[Finding]:
     """Keep one finding about the rate: what diverges is not also slow."""
     final = ("wrong-sign", "unbounded-below", "rate-above-limit")
     return findings[:1] if findings and findings[0].code in final else findings
-
-
-# Words ----------------------------------------------------------------------------------------------------------------
-
-
-def _told(m: Measured) -> dict[str, Any]:
-    better = [c for c in m.cures if c.code != "given"]
-    return {
-        "cures": {c.code: {"rate": c.response.rate, "predicted": c.predicted, "counted": c.counted} for c in better}
-    }
-
-
-def _advice(m: Measured, limit: float, best: float | None = None) -> str:
-    words = f"Take a rate below {limit:.6g}"
-    if best is not None:
-        words = f"Take a rate near {best:.6g}; the limit is {limit:.6g}"
-    better = [c for c in m.cures if c.code != "given" and np.isfinite(c.predicted)]
-    if not better:
-        return words + "; half of that is a safe start."
-    count = [f"{c.name} ({c.response.rate:.4g}) {_count(c.predicted)}{_confirmed(c)}" for c in better]
-    how = "as predicted"
-    if not m.quadratic:
-        # Away from the minimum nothing but a run tells.
-        count = [f"{c.name} ({c.response.rate:.4g}) {c.counted:.0f}" for c in better if np.isfinite(c.counted)]
-        how = "counted in runs from your start"
-    if not count:
-        return words + "."
-    return (
-        f"{words}. Steps until a millionth of the loss's excess over its minimum is left, {how}, with the rate in "
-        f"brackets: {'; '.join(count)}."
-    )
-
-
-def _count(steps: float) -> str:
-    return f"{steps:.0f}" if steps < 1e6 else f"{steps:.2g}"
-
-
-def _confirmed(c: Cure) -> str:
-    if np.isnan(c.counted):
-        return " (not run)"
-    if abs(c.counted - c.predicted) <= max(1.0, 0.01 * c.predicted):
-        return ""
-    return f" (a run took {c.counted:.0f})" if np.isfinite(c.counted) else " (a run did not arrive)"
-
-
-def notes(m: Measured, well: bool) -> list[str]:
-    """Return what was found to be right, how far it holds, and what must be kept in mind; `well`: nothing was wrong."""
-    said = [f"The optimizer is {m.rule.title}."]
-    if len(m.rule.moments) > 1:
-        rates = ", ".join(f"{r.rate:.3g} at step {n}" for r, n in zip(m.rule.responses, m.rule.moments, strict=False))
-        said.append(f"Its rate changes in time ({rates}); it is judged by the largest.")
-    if m.quadratic:
-        said.append("The loss is quadratic, so its curvature is the same everywhere and the limit is exact.")
-    else:
-        words = "The loss is not quadratic: a limit is a statement about the neighborhood of a point."
-        if well and m.response is not None and _over(m, m.start) and m.rule.rate is not None:
-            words += " The rate is above the limit at the start, and the run leaves that region all the same."
-        said.append(words)
-        if m.x0.size > 10 and m.response is not None and any(_over(m, e) for _, e in m.way) and not _blown(m):
-            said.append(
-                "On the way the largest curvature comes to the limit while the loss still falls: networks do that by "
-                "themselves (the edge of stability), and it is no fault."
-            )
-    if m.start.smallest < -1e-9 * max(abs(m.start.largest), 1e-300):
-        said.append(
-            f"The smallest curvature at the start is {m.start.smallest:.4g}: it is no bowl there, and the largest one "
-            "alone decides stability."
-        )
-    if m.response is not None and m.rule.rate is None:
-        said.append(f"Without a rate only the limit is given: {m.limit(m.start.largest):.6g} at the start.")
-    elif m.response is None:
-        said.append(_of_nonlinear(m))
-    confirmed = [c for c in m.cures if np.isfinite(c.predicted) and np.isfinite(c.counted) and c.predicted > 0]
-    if confirmed:
-        worst = max(abs(c.counted / c.predicted - 1) for c in confirmed)
-        said.append(
-            "Predicted numbers of steps and those of runs agree."
-            if worst == 0
-            else f"Predicted numbers of steps and those of runs differ by {100 * worst:.2g} % at most."
-            if worst <= 0.1
-            else "Predictions hold near the minimum; runs from this start need up to "
-            f"{max(c.counted / c.predicted for c in confirmed):.3g} times as many steps."
-        )
-    return said
-
-
-def _of_nonlinear(m: Measured) -> str:
-    """What can be said about a rule that divides by the size of its gradients."""
-    f = m.frozen
-    if f is None:
-        return "This rule is not linear in the gradient; curvature alone gives no limit for it, so the run decides."
-    share = abs(m.rule.rate) / float(f.limits[-1])
-    words = "below" if share < 0.98 else "above" if share > 1.02 else "at"
-    return (
-        f"With its second moment as it is at the end, the curvature in its own scale is {f.sharpness[-1]:.4g}; the "
-        f"limit there is {f.factor:.4g}/rate = {f.factor / abs(m.rule.rate):.4g}, and the run is {words} it. Near a "
-        "minimum its steps shrink to the size of the rate and no further."
-    )
-
-
-def tables(m: Measured) -> tuple[Table, ...]:
-    """Return the curvatures, the direction of the largest, and ways to descend with their steps."""
-    known = m.response is not None
-    heads = ("where", "loss", "smallest curvature", "largest curvature", *(("limit of the rate",) if known else ()))
-    rows = [("start", float(m.path.losses[0]), m.start)]
-    losses = dict(zip(m.path.steps.tolist(), m.path.losses, strict=True))
-    way = m.way if not m.quadratic else ()
-    rows += [(f"step {n}", float(losses.get(n, np.nan)), e) for n, e in way]
-    if m.bowl is not None and not m.quadratic:
-        rows.append(("minimum", m.bowl.value, m.surface.ends(m.bowl.minimum)))
-    cells = tuple((w, v, e.smallest, e.largest, *((m.limit(e.largest),) if known else ())) for w, v, e in rows)
-    found = [Table("Curvature", heads, cells)]
-    shares = m.start.direction**2
-    top = np.argsort(-shares, kind="stable")[:5]
-    parts = tuple((m.names[i], f"{100 * shares[i]:.4g} %") for i in top if shares[i] > 1e-6)
-    found.append(Table("Direction of the largest curvature at the start", ("parameter", "share"), parts))
-    if m.frozen is not None:
-        heads = ("where", "curvature in its own scale", "limit of the rate")
-        cells = zip(m.frozen.steps, m.frozen.sharpness, m.frozen.limits, strict=True)
-        rows = tuple((f"step {n}", float(a), float(b)) for n, a, b in cells)
-        found.append(Table("With the second moment frozen as it is there", heads, rows))
-    if m.cures:
-        heads = ("descent", "rate", "condition number", "steps predicted", "steps of a run")
-        cells = tuple((c.name, c.response.rate, c.condition, _steps(c.predicted), _steps(c.counted)) for c in m.cures)
-        found.append(Table("Steps until a millionth of the loss's excess over its minimum is left", heads, cells))
-    return tuple(found)
-
-
-def _steps(count: float) -> str:
-    if np.isnan(count):
-        return "not run"
-    return "never" if np.isinf(count) else _count(count)
-
-
-def _single(m: Measured) -> bool:
-    return all(d == np.float32 for d in m.surface.parameters.dtypes)

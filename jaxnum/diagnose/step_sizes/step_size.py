@@ -23,10 +23,12 @@ from jaxnum.diagnose.reproduce import with_lines
 from jaxnum.diagnose.step_sizes.adaptive import frozen
 from jaxnum.diagnose.step_sizes.cures import Bowl, Cure, Features, cures
 from jaxnum.diagnose.step_sizes.follow import LONGEST, Path, follow
+from jaxnum.diagnose.step_sizes.measured import Measured
 from jaxnum.diagnose.step_sizes.reproduce import of_step_size
-from jaxnum.diagnose.step_sizes.rules import RULES, Measured, decisive, notes, tables
+from jaxnum.diagnose.step_sizes.rules import RULES, decisive
 from jaxnum.diagnose.step_sizes.surface import DENSE, Ends, Surface, minimum_near, surface
 from jaxnum.diagnose.step_sizes.understanding import Rule, understand
+from jaxnum.diagnose.step_sizes.words import notes, tables
 from jaxnum.diagnose.truth import caller, double_precision, doubt, parameters, spread
 
 _STEPS = 1000  # steps that are followed when no budget is given
