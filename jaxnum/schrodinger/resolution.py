@@ -223,7 +223,8 @@ def _half(more: float) -> float:
 def _spectral(seen: list[tuple[int, float]], wanted: float) -> int:
     """Return how many points make the wanted error, given logarithms of errors; as many as before where they do."""
     n, error = seen[-1]
-    if wanted - math.log(10) < error <= wanted:
+    # A third of the tolerance is wanted and a thirtieth allowed; half of that is left for what an estimate may be off.
+    if wanted - math.log(5) < error <= wanted:
         return n
     aim = wanted - math.log(2)
     # The tail of a fast packet is steeper than one around zero: not all the way.
